@@ -1,0 +1,1 @@
+"""Teaching a student: the teacher store, the losses, the stage."""

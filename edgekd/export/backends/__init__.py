@@ -1,0 +1,1 @@
+"""Runtimes edgekd builds engines for, one file each."""

@@ -1,0 +1,1 @@
+"""Verdicts: met, missed, not trustworthy."""

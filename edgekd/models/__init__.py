@@ -1,0 +1,1 @@
+"""Networks: built-in families and what can be said about any network."""

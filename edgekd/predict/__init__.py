@@ -1,0 +1,1 @@
+"""Latency of a network nobody has built yet."""

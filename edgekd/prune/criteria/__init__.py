@@ -1,0 +1,1 @@
+"""Channel importance criteria, one file each."""

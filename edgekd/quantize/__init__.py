@@ -1,0 +1,1 @@
+"""Quantization that the engine computes exactly as it was trained."""

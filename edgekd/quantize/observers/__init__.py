@@ -1,0 +1,1 @@
+"""Range observers, one file each."""

@@ -1,0 +1,1 @@
+"""What an app imports: numpy and one engine, nothing else."""

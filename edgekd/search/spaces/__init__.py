@@ -1,0 +1,1 @@
+"""Families of candidate networks, one file each."""

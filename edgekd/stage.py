@@ -1,0 +1,93 @@
+"""A stage: requires, run, ensures. Stages hand over files, never live modules."""
+
+from __future__ import annotations
+
+import logging
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import ClassVar, Generic, Protocol, TypeVar
+
+from edgekd.artifact import Artifact, ArtifactSet, digest_of_path
+from edgekd.recipe import Recipe
+from edgekd.schema import Schema
+from edgekd.target import Target
+
+C = TypeVar("C", bound=Schema)
+log = logging.getLogger("edgekd")
+
+
+class Advance(Protocol):
+    """Reports that `steps` more of a task are done, with a word on how it goes."""
+
+    def __call__(self, steps: int = 1, note: str = "") -> None:
+        """Advance the task."""
+
+
+class Progress:
+    """Receives progress; this one is silent. The command line puts bars with an ETA in its place."""
+
+    @contextmanager
+    def task(self, title: str, total: int) -> Iterator[Advance]:
+        """Open a task of `total` steps."""
+        del title, total
+        yield _ignore
+
+
+def _ignore(steps: int = 1, note: str = "") -> None:
+    """Take no notice."""
+    del steps, note
+
+
+@dataclass(frozen=True)
+class Context:
+    """What every stage may know about the run it belongs to."""
+
+    run_folder: Path
+    folder: Path
+    """The stage's own folder inside the run folder; a stage writes nowhere else but into the cache."""
+    cache: Path
+    """The user's cache: trained teachers and teacher stores, content-addressed."""
+    recipe: Recipe
+    target: Target
+    origin_is_device: bool
+    """Whether this machine is the target, so that what is measured here is the device's own figure."""
+    round: int = 0
+    correction: float = 1.0
+    """Measured divided by predicted latency of the last round; predictions are multiplied by it."""
+    progress: Progress = field(default_factory=Progress)
+
+    def path(self, artifact: Artifact) -> Path:
+        """Return where an artifact lies (an absolute path stands for itself)."""
+        return self.run_folder / artifact.path
+
+    def store(self, path: Path, **fields: object) -> Artifact:
+        """Return the artifact for a finished file or folder: digest taken, path made relative to the run folder."""
+        place = path.relative_to(self.run_folder) if path.is_relative_to(self.run_folder) else path
+        return Artifact.model_validate({**fields, "path": place.as_posix(), "digest": digest_of_path(path)})
+
+
+class Stage(ABC, Generic[C]):
+    """One step from artifacts to artifacts.
+
+    A stage owns its options (`Config`). It refuses early in `requires`, works in `run`, proves its result in `ensures`.
+    `run` must be resumable: called again in a folder it was killed in, it ends with the same artifacts.
+    """
+
+    name: ClassVar[str]
+    Config: ClassVar[type[Schema]]
+
+    def __init__(self, config: C) -> None:
+        self.config = config
+
+    def requires(self, artifacts: ArtifactSet, context: Context) -> None:
+        """Raise the fitting EdgekdError when the stage cannot succeed; cheap, called before any training."""
+
+    @abstractmethod
+    def run(self, artifacts: ArtifactSet, context: Context) -> ArtifactSet:
+        """Do the work and return the artifacts with the new ones added."""
+
+    def ensures(self, artifacts: ArtifactSet, context: Context) -> None:
+        """Raise when what `run` returned is not what it promises."""

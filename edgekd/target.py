@@ -1,0 +1,100 @@
+"""A target: a device as data, each number with its source."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from edgekd import catalogue
+from edgekd.errors import UsageError
+from edgekd.schema import Field, Schema, from_mapping, model_validator, read_yaml
+
+Precision = Literal["fp32", "fp16", "int8"]
+
+
+class Sourced(Schema):
+    """A number nobody has to believe: its value and where it is from."""
+
+    value: float
+    source: str = Field(min_length=8)
+
+
+class Quantization(Schema):
+    """The integer arithmetic a runtime wants on this target."""
+
+    scheme: str = Field(description="key of a scheme in edgekd/quantize/scheme.py, also the name of the variant")
+    source: str = Field(min_length=8)
+
+
+class Target(Schema):
+    """One exact device (or, with `same_as`, another name for one)."""
+
+    schema_version: Literal[1] = 1
+    name: str
+    title: str
+    machine: str = Field(description="what `uname -m` prints there")
+    isa: tuple[str, ...] = Field(default=(), description="instruction sets the device must have")
+    lacks: tuple[str, ...] = Field(default=(), description="instruction sets a device of this kind does not have")
+    runtimes: tuple[str, ...] = Field(min_length=1, description="export backends, in order of preference")
+    precisions: tuple[Precision, ...] = Field(description="precisions that really run fast there")
+    quantization: dict[str, Quantization] = Field(default_factory=dict, description="by runtime")
+    channel_step: dict[Precision, Sourced] = Field(description="widths that are a multiple of this waste no lanes")
+    threads: int = Field(default=1, ge=1, description="threads of the default operating point")
+    verified: bool = Field(default=False, description="somebody measured this target with edgekd")
+
+    @model_validator(mode="after")
+    def _quantization_has_its_runtime(self) -> Target:
+        for runtime in self.quantization:
+            if runtime not in self.runtimes:
+                raise ValueError(
+                    f"quantization names runtime '{runtime}', which is not among runtimes {list(self.runtimes)}"
+                )
+        return self
+
+    def scheme_for(self, runtime: str) -> str | None:
+        """Return the quantization scheme of a runtime, None where integers do not pay."""
+        found = self.quantization.get(runtime)
+        return found.scheme if found else None
+
+    def schemes(self) -> tuple[str, ...]:
+        """Return every quantization scheme some runtime of this target wants, without repetition."""
+        return tuple(dict.fromkeys(q.scheme for q in self.quantization.values()))
+
+
+class Alias(Schema):
+    """A family name: resolves to an exact target, or to whatever the probe of this machine finds."""
+
+    same_as: str
+
+
+def load(name: str, host: str | None = None) -> Target:
+    """Return the target called `name` (a shipped name or the path of a YAML file), following `same_as`.
+
+    `host` is the name of the target this machine was probed to be; the names `host` and `cpu` resolve to it.
+    Raises UsageError for an unknown name, a fault in the file or a circle of aliases.
+    """
+    seen: list[str] = []
+    while True:
+        if name == "host":
+            if host is None:
+                raise UsageError("the target 'host' needs a probe of this machine first")
+            name = host
+        if name in seen:
+            raise UsageError(f"targets point at each other in a circle: {' -> '.join([*seen, name])}")
+        seen.append(name)
+        path = catalogue.find("targets", name)
+        data, lines = read_yaml(path)
+        if "same_as" not in data:
+            return from_mapping(Target, data, str(path), lines)
+        name = from_mapping(Alias, data, str(path), lines).same_as
+
+
+def matching(machine: str, isa: frozenset[str]) -> str | None:
+    """Return the name of the shipped target a probed machine is: right architecture, all of its ISA, none it lacks."""
+    for name in catalogue.names("targets"):
+        data, lines = read_yaml(catalogue.find("targets", name))
+        if "same_as" in data:
+            continue
+        target = from_mapping(Target, data, name, lines)
+        if target.machine == machine and isa.issuperset(target.isa) and not isa.intersection(target.lacks):
+            return name
+    return None

@@ -1,0 +1,1 @@
+"""Data, the training loop, evaluation, and checkpoints that are data only."""

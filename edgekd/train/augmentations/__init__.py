@@ -1,0 +1,1 @@
+"""Augmentations that replay from a seed, one file each."""
