@@ -1,0 +1,77 @@
+"""Turn a trained network into an engine that fits a device, and say whether it does.
+
+A run folder holds everything: run.json (verdict first), report.md, the resolved recipe, each stage's files, raw
+measurements and the bundle. The same command resumes a run that was stopped and replays one that has ended.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+from pathlib import Path
+
+import click
+
+from edgekd.errors import UsageError
+
+
+@click.command(help=__doc__, context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("--recipe", default="mnist5k", show_default=True, help="A shipped recipe or the path of a YAML file.")
+@click.option("--target", default=None, help="A shipped target, a YAML file, 'host' or 'cpu' (this machine).")
+@click.option("--run-folder", type=click.Path(path_type=Path), default=None, help="Default: runs/RECIPE-TARGET.")
+@click.option("--set", "overrides", multiple=True, metavar="A.B=C", help="Override one value of the recipe.")
+@click.option("--max-latency-ms", type=float, default=None, help="Short for --set budget.latency_ms=...")
+@click.option("--max-memory-mb", type=float, default=None, help="Short for --set budget.peak_memory_mb=...")
+@click.option("--max-accuracy-drop", type=float, default=None, help="Points; short for --set budget.accuracy_drop=...")
+@click.option("--smoke", is_flag=True, help="Run the whole chain on a tiny network in under a minute.")
+@click.option("--dry-run", is_flag=True, help="Print the plan, a time estimate and the resolved recipe; do nothing.")
+@click.option("--json", "as_json", is_flag=True, help="Print the report as JSON on standard output.")
+@click.option("--quiet", is_flag=True, help="No progress, only the verdict.")
+def command(
+    recipe: str,
+    target: str | None,
+    run_folder: Path | None,
+    overrides: tuple[str, ...],
+    max_latency_ms: float | None,
+    max_memory_mb: float | None,
+    max_accuracy_drop: float | None,
+    smoke: bool,
+    dry_run: bool,
+    as_json: bool,
+    quiet: bool,
+) -> int:
+    """Run `edgekd compress`; returns the exit code."""
+    from edgekd.pipeline import request
+
+    limits = {"latency_ms": max_latency_ms, "peak_memory_mb": max_memory_mb, "accuracy_drop": max_accuracy_drop}
+    short = tuple(f"budget.{name}={value}" for name, value in limits.items() if value is not None)
+    asked = request.resolve("smoke" if smoke else recipe, target, run_folder, (*overrides, *short))
+    logging.basicConfig(level=logging.WARNING if quiet else logging.INFO, format="%(message)s", stream=sys.stderr)
+    report = None if dry_run else asked.finished()
+    if report is not None:
+        logging.getLogger("edgekd").info("this run has ended before (%s); its verdict is replayed", report.finished_at)
+    else:
+        _needs_torch()
+        from edgekd.cli.progress import best_for_this_output
+        from edgekd.pipeline import loop, plan
+        from edgekd.stage import Progress
+
+        if dry_run:
+            click.echo(plan.text(asked))
+            return 0
+        report = loop.compress(asked, Progress() if quiet else best_for_this_output())
+    click.echo(f"report: {asked.run_folder / 'report.md'}", err=True)
+    if as_json:
+        click.echo(json.dumps(report.plain(), indent=2))
+    click.echo(report.verdict.line())
+    return report.verdict.exit_code
+
+
+def _needs_torch() -> None:
+    import importlib.util
+
+    needed = ("torch", "onnx", "onnxscript", "torch_pruning", "safetensors")
+    missing = [name for name in needed if not importlib.util.find_spec(name)]
+    if missing:
+        raise UsageError(f"compress needs {', '.join(missing)}; run: pip install 'edgekd[compress]'")

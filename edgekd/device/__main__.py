@@ -1,0 +1,69 @@
+"""Answers requests, one JSON object a line: `python -m edgekd.device`, or the same code packed as a zipapp.
+
+The first line written is a greeting. A request names its `verb` (probe, time, memory, evaluate); the answer has `ok`,
+and where that is false `error` and `kind`. The end of the input ends the process.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from typing import Any, Callable, Dict, TextIO
+
+PROTOCOL = 1
+
+
+def main() -> None:
+    """Serve until the input ends."""
+    answers = _claim_output()
+    _write(answers, {"ok": True, "protocol": PROTOCOL, "pid": os.getpid()})
+    verbs = _verbs()
+    for line in sys.stdin:
+        if line.strip():
+            _write(answers, _answer(verbs, line))
+    answers.flush()
+    # A runtime's tear-down takes longer than its work here; nothing is left to be saved.
+    os._exit(0)
+
+
+def _claim_output() -> TextIO:
+    """Keep the protocol's stream to ourselves: whatever a runtime prints goes to the error stream."""
+    own = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)
+    return own
+
+
+def _write(stream: TextIO, answer: Dict[str, Any]) -> None:
+    stream.write(json.dumps(answer) + "\n")
+    stream.flush()
+
+
+def _verbs() -> Dict[str, Callable[[Dict[str, Any]], Dict[str, Any]]]:
+    from .evaluate import evaluate
+    from .memory import memory
+    from .probe import probe
+    from .time import Timer
+
+    return {"probe": probe, "time": Timer().step, "memory": memory, "evaluate": evaluate}
+
+
+def _answer(verbs: Dict[str, Callable[[Dict[str, Any]], Dict[str, Any]]], line: str) -> Dict[str, Any]:
+    try:
+        request = json.loads(line)
+        name = request.get("verb")
+        if name not in verbs:
+            return _refusal("unknown verb {!r}; known: {}".format(name, ", ".join(sorted(verbs))), "ValueError")
+        return {"ok": True, **verbs[name](request)}
+    except KeyError as error:
+        return _refusal("the request lacks the key {}".format(error), "KeyError")
+    except Exception as error:  # whatever it is, the other side must hear of it and this process must live on
+        return _refusal(str(error) or repr(error), type(error).__name__)
+
+
+def _refusal(message: str, kind: str) -> Dict[str, Any]:
+    return {"ok": False, "error": message, "kind": kind}
+
+
+if __name__ == "__main__":
+    main()

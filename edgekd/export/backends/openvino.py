@@ -1,0 +1,70 @@
+"""OpenVINO on the CPU: converts the ONNX file to its own model.xml and model.bin."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from pathlib import Path
+from typing import Any, ClassVar
+
+from edgekd.artifact import Format
+from edgekd.errors import ExportError
+from edgekd.export.backend import Backend, ExecutedLayer
+from edgekd.export.refusal import one_line
+from edgekd.runtime import without_telemetry
+from edgekd.target import Precision
+
+openvino = without_telemetry.openvino()
+
+_PRECISIONS: dict[str, Precision] = {"u8": "int8", "i8": "int8", "f16": "fp16", "bf16": "fp16"}
+_NOT_EXECUTED = {"Input", "Output", "Const"}
+
+
+class OpenVino(Backend):
+    """The engine is a folder with OpenVINO's intermediate representation, weights in full precision."""
+
+    runtime: ClassVar[str] = "openvino"
+    reads: ClassVar[Format] = "openvino"
+
+    def build(self, onnx_path: Path, folder: Path) -> Path:
+        """Convert the file; the returned folder holds model.xml and model.bin and nothing else."""
+        unfinished = folder / "openvino.unfinished"
+        shutil.rmtree(unfinished, ignore_errors=True)
+        unfinished.mkdir(parents=True)
+        try:
+            model = openvino.convert_model(onnx_path)
+            _name_by_position(model)
+            openvino.save_model(model, unfinished / "model.xml", compress_to_fp16=False)
+        except Exception as error:  # OpenVINO's exceptions have no public base class
+            shutil.rmtree(unfinished, ignore_errors=True)
+            raise ExportError(
+                f"OpenVINO {openvino.__version__} cannot convert {onnx_path.name}: {one_line(error)}; "
+                "use operators it knows, or leave openvino out of the target's runtimes"
+            ) from error
+        engine = folder / "openvino"
+        shutil.rmtree(engine, ignore_errors=True)
+        return unfinished.replace(engine)
+
+    def executed(self, engine: Path) -> list[ExecutedLayer]:
+        """Return the operators of the graph OpenVINO has compiled for this machine."""
+        core = openvino.Core()
+        model = core.read_model(engine / "model.xml")
+        model.reshape({0: [1, *(int(size.get_length()) for size in list(model.input(0).partial_shape)[1:])]})
+        # The hints are those of edgekd's session: what is inspected is what is measured and shipped.
+        hints = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_NUM_THREADS": 1, "INFERENCE_PRECISION_HINT": "f32"}
+        compiled = core.compile_model(model, "CPU", hints)
+        layers = [_layer(node) for node in compiled.get_runtime_model().get_ordered_ops()]
+        return [layer for layer in layers if layer.op not in _NOT_EXECUTED]
+
+
+def _layer(node: Any) -> ExecutedLayer:
+    facts = node.get_rt_info()
+    op, precision = (facts[key].astype(str) if key in facts else "" for key in ("layerType", "runtimePrecision"))
+    return ExecutedLayer(op, node.get_friendly_name(), _PRECISIONS.get(precision, "fp32"))
+
+
+def _name_by_position(model: Any) -> None:
+    """Replace names that OpenVINO counts up over the whole process, so that the same network gives the same file."""
+    for position, node in enumerate(model.get_ordered_ops()):
+        if re.fullmatch(r"[A-Za-z]+_\d+", node.get_friendly_name()):
+            node.set_friendly_name(f"{node.get_type_name()}#{position}")

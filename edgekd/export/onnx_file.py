@@ -1,0 +1,98 @@
+"""Writes a network as one ONNX file with a free batch dimension, from torch.export's graph."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import onnx_ir as ir
+import torch
+from torch import nn
+from torch.export import Dim, ExportedProgram
+
+from edgekd.errors import ExportError
+from edgekd.export.refusal import Refusal, first_line
+from edgekd.export.translation import onnx_from_program, quiet
+
+INPUT, OUTPUT, BATCH = "input", "logits", "batch"
+LARGEST_BATCH = 4096
+_SCOPES = "pkg.torch.onnx.name_scopes"
+
+
+def write(module: nn.Module, path: Path, input_shape: tuple[int, ...]) -> None:
+    """Write `module` in inference mode as a single ONNX file.
+
+    `input_shape` is the shape of one input, without the batch. The file has the input "input" (batch, *input_shape)
+    and the output "logits"; the batch is free from 1 to 4096. BatchNorm is folded into the convolution before it, and
+    nodes are named after the module they came from. Equal weights give an equal file, byte for byte. The module may
+    also be a graph of torch.export that holds `torch.onnx.ops.symbolic` operators.
+    Raises ExportError with the operator and the module path where torch.export or the ONNX exporter refuses.
+    """
+    model = onnx_from_program(exported(module, input_shape), [INPUT], [OUTPUT])
+    _clean(model)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(f".{path.name}.unfinished")
+    try:
+        ir.save(model, unfinished)
+        unfinished.replace(path)
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
+def exported(module: nn.Module, input_shape: tuple[int, ...]) -> ExportedProgram:
+    """Return torch.export's graph of `module` in inference mode with a free batch.
+
+    Raises ExportError where torch.export refuses.
+    """
+    # Two samples, because a batch of one in the example is taken for a constant.
+    example = torch.zeros(2, *input_shape, device=next((p.device for p in module.parameters()), None))
+
+    def attempt() -> ExportedProgram:
+        shapes = ({0: Dim(BATCH, min=1, max=LARGEST_BATCH)},)
+        return torch.export.export(module, (example,), dynamic_shapes=shapes, strict=False)
+
+    with _inference(module), quiet():
+        try:
+            return attempt()
+        except Exception as error:  # torch.export passes on whatever the module's own code raises
+            refusal = Refusal.of(attempt, module)
+            raise ExportError(
+                f"torch.export refuses {refusal.operator} in {refusal.place}: {first_line(error)}; "
+                "write that module without control flow or shapes that depend on tensor values"
+            ) from error
+
+
+def _clean(model: ir.Model) -> None:
+    """Name nodes after modules and drop the exporter's notes: they hold source code and paths of this machine."""
+    for value in (*model.graph.inputs, *model.graph.initializers.values()):
+        _clean_value(value)
+    for node in model.graph.all_nodes():
+        scopes = [part for part in re.findall(r"'([^']*)'", node.metadata_props.get(_SCOPES, ""))[:-1] if part]
+        node.name = "/".join([*scopes[-1:], str(node.outputs[0].name)])
+        node.doc_string = None
+        node.metadata_props.clear()
+        for value in node.outputs:
+            _clean_value(value)
+    model.graph.metadata_props.clear()
+    model.metadata_props.clear()
+
+
+def _clean_value(value: ir.Value) -> None:
+    value.metadata_props.clear()
+    if value.shape is not None and len(value.shape) and isinstance(value.shape[0], ir.SymbolicDim):
+        value.shape = ir.Shape([BATCH, *list(value.shape)[1:]])
+
+
+@contextmanager
+def _inference(module: nn.Module) -> Iterator[None]:
+    """Set every submodule to inference; by attribute, because graphs of torch.export refuse `eval()`."""
+    before = {part: part.training for part in module.modules()}
+    for part in before:
+        part.training = False
+    try:
+        yield
+    finally:
+        for part, training in before.items():
+            part.training = training

@@ -1,0 +1,205 @@
+"""Writes every network as ONNX, builds the engine of every runtime of the target, and proves each one."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors.numpy import load_file
+from torch import nn
+
+from edgekd.artifact import Artifact, ArtifactSet, TensorSpec
+from edgekd.errors import EdgekdError, ExportError, UsageError
+from edgekd.export import divergence, onnx_file
+from edgekd.export.backend import BACKENDS, Backend
+from edgekd.export.parity import Limits, Parity, compare
+from edgekd.figure import Figure
+from edgekd.runtime.session import open_session
+from edgekd.schema import Field, Schema
+from edgekd.stage import Context, Stage
+from edgekd.train import checkpoint
+
+log = logging.getLogger("edgekd")
+Array = NDArray[np.float32]
+
+
+class ExportConfig(Schema):
+    """Options of the export stage."""
+
+    limits: Limits = Field(default=Limits(), description="how far an engine may be from its network")
+
+
+@dataclass(frozen=True)
+class _Written:
+    """One ONNX file, its artifact, and what its network answers to the recorded inputs."""
+
+    artifact: Artifact
+    path: Path
+    inputs: Array
+    logits: Array
+    module: nn.Module | None
+
+    @property
+    def integer(self) -> bool:
+        return self.artifact.scheme != "fp32"
+
+
+class ExportStage(Stage[ExportConfig]):
+    """Torch networks in, engines out; an engine that computes something else stops the run."""
+
+    name: ClassVar[str] = "export"
+    Config: ClassVar[type[Schema]] = ExportConfig
+
+    def requires(self, artifacts: ArtifactSet, context: Context) -> None:
+        """Refuse a runtime that has no backend here."""
+        del artifacts
+        unknown = [runtime for runtime in context.target.runtimes if runtime not in BACKENDS.names()]
+        if unknown:
+            known = ", ".join(BACKENDS.names())
+            raise UsageError(f"target '{context.target.name}' names the runtime '{unknown[0]}'; known: {known}")
+        for runtime in context.target.runtimes:
+            BACKENDS.get(runtime)
+
+    def run(self, artifacts: ArtifactSet, context: Context) -> ArtifactSet:
+        """Return the artifacts with an ONNX file of every network and every engine the target's runtimes read."""
+        backends = [BACKENDS.get(runtime)() for runtime in context.target.runtimes]
+        floats = artifacts.all(scheme="fp32", written_as="torch")
+        quantized = [artifact for artifact in artifacts.all(written_as="onnx") if artifact.scheme != "fp32"]
+        with context.progress.task("export", len(floats) + len(quantized)) as advance:
+            for network in floats:
+                artifacts = artifacts.add(*self._engines(_write(network, context), backends, context))
+                advance(note=network.key)
+            for network in quantized:
+                artifacts = artifacts.add(*self._engines(_found(network, artifacts, context), backends, context))
+                advance(note=network.key)
+        return artifacts
+
+    def ensures(self, artifacts: ArtifactSet, context: Context) -> None:
+        """Check that every float network has an engine for every runtime."""
+        for network in artifacts.all(scheme="fp32", written_as="torch"):
+            for runtime in context.target.runtimes:
+                artifacts.newest(network=network.network, scheme="fp32", written_as=BACKENDS.get(runtime).reads)
+
+    def _engines(self, written: _Written, backends: list[Backend], context: Context) -> list[Artifact]:
+        """Build the engines of one ONNX file; the file's own artifact carries the figures where it is an engine."""
+        engines = {"onnx": written.artifact}
+        for backend in backends:
+            if written.integer and context.target.scheme_for(backend.runtime) != written.artifact.scheme:
+                continue
+            folder = context.folder / written.artifact.network / written.artifact.scheme
+            engine = backend.build(written.path, folder)
+            parity = self._prove(written, backend, engine, folder)
+            figures, notes = _figures(parity, engine, context), _notes(written, backend, engine)
+            made = engines["onnx"] if backend.reads == "onnx" else _engine(written.artifact, backend, engine, context)
+            engines[backend.reads] = _with(made, figures, notes)
+        return list(engines.values())
+
+    def _prove(self, written: _Written, backend: Backend, engine: Path, folder: Path) -> Parity:
+        """Raise ExportError with the first diverging tensor when the engine is not what its network is."""
+        outputs = _answers(backend, engine, written.inputs)
+        parity = compare(written.logits, outputs, self.config.limits, integer=written.integer)
+        if not parity.faults:
+            return parity
+        limits = self.config.limits
+        tolerance = limits.integer_error if written.integer else limits.float_error
+        found = divergence.of_engine(backend, written.path, written.inputs, tolerance, folder)
+        where = f"{backend.runtime} leaves the ONNX file"
+        if found is None and written.module is not None:
+            found = divergence.of_file(written.module, written.path, written.inputs, tolerance)
+            where = "the ONNX file leaves the torch network"
+        raise ExportError(
+            f"the {backend.runtime} engine of {written.artifact.network}/{written.artifact.scheme} computes something "
+            f"else than its network: {', '.join(parity.faults)}; "
+            + (f"{where}: {found.text()}" if found else "no single operator of the ONNX file parts from its result")
+        )
+
+
+def _write(network: Artifact, context: Context) -> _Written:
+    """Write a float torch artifact as ONNX."""
+    folder = context.path(network)
+    module = checkpoint.load(folder)
+    inputs, logits = _probe(folder)
+    path = context.folder / network.network / network.scheme / "model.onnx"
+    onnx_file.write(module, path, inputs.shape[1:])
+    artifact = context.store(
+        path,
+        network=network.network,
+        scheme=network.scheme,
+        format="onnx",
+        inputs=(TensorSpec(name=onnx_file.INPUT, dtype="float32", shape=(None, *inputs.shape[1:])),),
+        outputs=(TensorSpec(name=onnx_file.OUTPUT, dtype="float32", shape=(None, *logits.shape[1:])),),
+        parents=(network.key,),
+        made_by="export",
+    )
+    return _Written(artifact, path, inputs, logits, module)
+
+
+def _found(written: Artifact, artifacts: ArtifactSet, context: Context) -> _Written:
+    """Return a quantized ONNX file as the quantize stage left it."""
+    fake_quant = artifacts.newest(network=written.network, scheme=written.scheme, written_as="torch")
+    inputs, logits = _probe(context.path(fake_quant))
+    return _Written(written, context.path(written), inputs, logits, None)
+
+
+def _probe(folder: Path) -> tuple[Array, Array]:
+    """Return the recorded inputs of a checkpoint and what its network answered."""
+    try:
+        probe = load_file(folder / "probe.safetensors")
+        return np.ascontiguousarray(probe["input"]), probe["output"]
+    except (OSError, KeyError) as error:
+        raise EdgekdError(f"{folder}: the checkpoint has no recorded input and output: {error}") from error
+
+
+def _answers(backend: Backend, engine: Path, inputs: Array) -> Array:
+    """Return the engine's logits (N, K), one input at a time as it will be used."""
+    session = open_session(backend.runtime, str(engine), threads=1, batch=1)
+    return np.concatenate([session.run([one])[0].copy() for one in np.split(inputs, len(inputs))])
+
+
+def _figures(parity: Parity, engine: Path, context: Context) -> tuple[Figure, ...]:
+    origin = "device" if context.origin_is_device else "host"
+    files = [engine] if engine.is_file() else [file for file in engine.rglob("*") if file.is_file()]
+    size = sum(file.stat().st_size for file in files) / 1e6
+    return (
+        Figure(name="size_mb", value=size, origin="counted"),
+        Figure(name="logit_error_max", value=parity.error, origin=origin, samples=parity.samples),
+        Figure(name="logit_error_mean", value=parity.mean_error, origin=origin, samples=parity.samples),
+        Figure(name="agreement_percent", value=parity.agreement_percent, origin=origin, samples=parity.samples),
+    )
+
+
+def _notes(written: _Written, backend: Backend, engine: Path) -> dict[str, str]:
+    """Say in words what the engine executes; warn when an int8 engine leaves products in float."""
+    layers = [layer for layer in backend.executed(engine) if layer.multiplies]
+    counts = {p: sum(layer.precision == p for layer in layers) for p in ("int8", "fp16", "fp32")}
+    slow = [f"{layer.op} {layer.name}" for layer in layers if layer.precision != "int8"]
+    if written.integer and slow:
+        log.warning(
+            "%s runs %d of %d layers of %s in float: %s",
+            *(backend.runtime, len(slow), len(layers), written.artifact.key, ", ".join(slow)),
+        )
+    found = ", ".join(f"{count} in {precision}" for precision, count in counts.items() if count)
+    return {f"executed by {backend.runtime}": f"{len(layers)} convolutions and matrix products: {found}"}
+
+
+def _with(artifact: Artifact, figures: tuple[Figure, ...], notes: dict[str, str]) -> Artifact:
+    new = {figure.name for figure in figures}
+    kept = tuple(figure for figure in artifact.figures if figure.name not in new)
+    return artifact.replace(figures=(*kept, *figures), notes={**artifact.notes, **notes})
+
+
+def _engine(source: Artifact, backend: Backend, engine: Path, context: Context) -> Artifact:
+    return context.store(
+        engine,
+        network=source.network,
+        scheme=source.scheme,
+        format=backend.reads,
+        inputs=source.inputs,
+        outputs=source.outputs,
+        parents=(source.key,),
+        made_by="export",
+    )

@@ -1,0 +1,67 @@
+"""Chooses the engine to ship from what was measured: the fastest that keeps the other limits."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from edgekd.budget import Budget
+from edgekd.errors import EdgekdError
+from edgekd.measure.comparison import TEACHER, latency_name, paired_ratio
+from edgekd.profile import EngineRecord, Profile
+
+LARGEST_TIE = 1.05
+"""A median this much slower is a real difference, however wide the bounds are."""
+
+
+def choose(profile: Profile, budget: Budget) -> tuple[EngineRecord, str]:
+    """Return the engine to ship and the sentence that says why.
+
+    Of the engines that keep the limits of accuracy, memory and size (or, failing that, of accuracy alone) the one with
+    the smallest median latency percentile; where a slower one is so within noise, the one that needs less memory. When
+    none keeps the accuracy it is the one that loses least. Raises EdgekdError when nothing was measured.
+    """
+    candidates = _candidates(profile, budget)
+    accurate = [record for record in candidates if _keeps(record, "accuracy_drop", budget.accuracy_drop)]
+    if not accurate:
+        best = min(candidates, key=lambda record: _value(record, "accuracy_drop"))
+        return best, f"no engine keeps the accuracy limit; {best.key} loses least"
+    fitting = [
+        record
+        for record in accurate
+        if _keeps(record, "peak_memory_mb", budget.peak_memory_mb) and _keeps(record, "size_mb", budget.size_mb)
+    ]
+    return _fastest(fitting or accurate, len(candidates), budget)
+
+
+def _fastest(allowed: Sequence[EngineRecord], among: int, budget: Budget) -> tuple[EngineRecord, str]:
+    name, percentile = latency_name(budget.percentile), f"p{budget.percentile:g}"
+    fastest = min(allowed, key=lambda record: _value(record, name))
+    tied = [record for record in allowed if record is fastest or _as_fast(record, fastest, budget.percentile)]
+    best = min(tied, key=lambda record: (_value(record, "peak_memory_mb"), _value(record, name)))
+    why = f"{best.key} is the fastest by median {percentile} of {len(allowed)} engines that fit, {among} in all"
+    if best is not fastest:
+        why = f"{best.key} is as fast as {fastest.key} within noise and needs less memory"
+    return best, why
+
+
+def _candidates(profile: Profile, budget: Budget) -> list[EngineRecord]:
+    """Return every measured engine of a compressed network; the teacher's own only when there is no other."""
+    measured = [r for r in profile.records if r.figure(latency_name(budget.percentile)) is not None]
+    if not measured:
+        raise EdgekdError(f"the profile of {profile.target} holds no {latency_name(budget.percentile)} to choose by")
+    students = [record for record in measured if record.network != TEACHER]
+    return students or [record for record in measured if record.scheme != "fp32"] or measured
+
+
+def _as_fast(record: EngineRecord, fastest: EngineRecord, percentile: float) -> bool:
+    ratio = paired_ratio(record, fastest, percentile, "ratio")
+    return ratio.lower is not None and ratio.lower <= 1 and ratio.value <= LARGEST_TIE
+
+
+def _keeps(record: EngineRecord, name: str, limit: float | None) -> bool:
+    return limit is None or _value(record, name) <= limit
+
+
+def _value(record: EngineRecord, name: str) -> float:
+    figure = record.figure(name)
+    return figure.value if figure is not None else float("inf")

@@ -1,0 +1,88 @@
+"""The state of the machine around a measurement, and which findings make a figure untrustworthy."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Any
+
+from edgekd import target
+from edgekd.device import probe as device
+from edgekd.errors import TargetError
+
+MOST_STOLEN = 0.05
+"""Share of processor time the hypervisor may give to others."""
+MOST_CLOCK_LOSS = 0.1
+
+
+def probe() -> dict[str, Any]:
+    """Return what this machine is (ISA, processor, versions) and its present `state`; see edgekd/device/probe.py."""
+    return device.probe()
+
+
+@lru_cache(maxsize=1)
+def _identity() -> dict[str, Any]:
+    return device.identity()
+
+
+def host_target() -> str:
+    """Return the name of the shipped target this machine is; raises TargetError when it is none of them."""
+    machine, isa = _identity()["machine"], frozenset(_identity()["isa"])
+    name = target.matching(machine, isa)
+    if name is None:
+        raise TargetError(
+            f"no shipped target fits this machine ({machine}, {_identity()['cpu']}, vector instructions: "
+            f"{', '.join(sorted(isa)) or 'none known'}); name a target file of your own with --target FILE.yaml"
+        )
+    return name
+
+
+def doubts(states: Sequence[dict[str, Any]]) -> list[str]:
+    """Return why figures taken between the first and the last of these states cannot be trusted, a sentence each.
+
+    Other load alone is no reason: it widens the bounds, and blocks that had to wait for a processor are measured again.
+    """
+    first, last = states[0], states[-1]
+    return [sentence for sentence in (_stolen(first, last), _throttled(first, last), _moved(first, last)) if sentence]
+
+
+def remarks(states: Sequence[dict[str, Any]]) -> list[str]:
+    """Return what a reader should know about the machine although the bounds account for it."""
+    return [sentence for sentence in (_slower(states), _governed(states[0]), _busy(states[0])) if sentence]
+
+
+def _stolen(first: dict[str, Any], last: dict[str, Any]) -> str:
+    if first.get("stolen_ticks") is None or last.get("stolen_ticks") is None:
+        return ""
+    share = (last["stolen_ticks"] - first["stolen_ticks"]) / max(last["ticks"] - first["ticks"], 1)
+    return f"the hypervisor took {share:.0%} of the processor time meanwhile" if share > MOST_STOLEN else ""
+
+
+def _throttled(first: dict[str, Any], last: dict[str, Any]) -> str:
+    return (
+        "the processor was throttled by heat meanwhile" if last.get("throttled", 0) > first.get("throttled", 0) else ""
+    )
+
+
+def _slower(states: Sequence[dict[str, Any]]) -> str:
+    clocks = [max(state["clocks_mhz"]) for state in states if state.get("clocks_mhz")]
+    if not clocks or min(clocks) >= (1 - MOST_CLOCK_LOSS) * max(clocks):
+        return ""
+    return f"the fastest core's clock went between {max(clocks):.0f} and {min(clocks):.0f} MHz"
+
+
+def _governed(state: dict[str, Any]) -> str:
+    slow = [name for name in state.get("governor") or [] if name != "performance"]
+    return f"the frequency governor was {', '.join(slow)}, not performance" if slow else ""
+
+
+def _busy(state: dict[str, Any]) -> str:
+    load, cores = state.get("load") or [0.0], len(state.get("affinity") or [0])
+    return f"the load average was {load[0]:.1f} on {cores} cores before the first run" if load[0] > cores / 2 else ""
+
+
+def _moved(first: dict[str, Any], last: dict[str, Any]) -> str:
+    for key, word in (("governor", "governor"), ("affinity", "processor affinity"), ("quota_cores", "processor quota")):
+        if first.get(key) != last.get(key):
+            return f"the {word} changed meanwhile from {first.get(key)} to {last.get(key)}"
+    return ""

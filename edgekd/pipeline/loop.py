@@ -1,0 +1,178 @@
+"""The one loop: choose, train, build, measure, correct; until the budget is met or shown out of reach."""
+
+from __future__ import annotations
+
+import fcntl
+import logging
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+import yaml
+
+from edgekd.artifact import ArtifactSet
+from edgekd.errors import UsageError
+from edgekd.gate import verdict as gate
+from edgekd.measure import machine
+from edgekd.measure.stage import MeasureConfig, MeasureStage
+from edgekd.pipeline import closing
+from edgekd.pipeline.request import Request
+from edgekd.pipeline.runner import Runner
+from edgekd.pipeline.stages import configured, refuse_early
+from edgekd.predict.limit import limit_ms
+from edgekd.profile import EngineRecord, Profile
+from edgekd.report import Round, RunReport, Verdict
+from edgekd.schema import from_mapping, read_json, write_json, write_text
+from edgekd.stage import Context, Progress
+
+log = logging.getLogger("edgekd")
+
+_SAME_CHOICE = 0.03
+"""A correction that moved by less chooses the same network again, so another round would only repeat this one."""
+
+
+_MOST_PROCESSES = 44
+"""Where two doublings do not settle a limit, the engine is too close to it for any honest verdict."""
+
+
+@dataclass(frozen=True)
+class Turn:
+    """One round of the loop, judged on the validation split."""
+
+    artifacts: ArtifactSet
+    profile: Profile
+    chosen: EngineRecord
+    verdict: Verdict
+    told: Round
+
+
+def compress(asked: Request, progress: Progress) -> RunReport:
+    """Run a recipe to its verdict; raises an EdgekdError when no verdict can be reached.
+
+    The run folder then holds run.json, report.md, the bundle and everything in between. A run that was killed goes on
+    where it stopped when it is asked for again.
+    """
+    begin = time.monotonic()
+    stages = configured(asked.recipe)
+    torch.set_num_threads(asked.recipe.threads or len(os.sched_getaffinity(0)))
+    with _alone_in(asked.run_folder):
+        _write_inputs(asked)
+        runner = Runner(_context(asked, progress))
+        refuse_early(stages, runner.context)
+        turns: list[Turn] = []
+        for number in range(asked.recipe.feedback_rounds):
+            correction = turns[-1].told.correction if turns else 1.0
+            runner.context = replace(runner.context, round=number, correction=correction)
+            artifacts = ArtifactSet()
+            for stage in stages:
+                artifacts = runner.run(stage, artifacts)
+            turns.append(_settled(artifacts, runner))
+            log.info("round %d: %s", number + 1, turns[-1].verdict.line())
+            if _is_final(turns[-1], correction):
+                break
+        best = min(turns, key=_rank)
+        report = closing.close(asked, runner, [turn.told for turn in turns], best.artifacts, best.profile, best.chosen)
+        finished = report.replace(seconds=time.monotonic() - begin)
+        finished.write(asked.run_folder)
+        return finished
+
+
+def _settled(artifacts: ArtifactSet, runner: Runner) -> Turn:
+    """Judge a round; where a limit lies between the bounds, add processes to the same series until it does not."""
+    turn = _judge(artifacts, runner.context)
+    config = from_mapping(MeasureConfig, runner.context.recipe.stages.get("measure", {}), "stages.measure")
+    processes = config.processes
+    while turn.verdict.status == "not trustworthy" and any(c.contested for c in turn.verdict.checks):
+        processes *= 2
+        if processes > _MOST_PROCESSES:
+            break
+        log.info("a limit lies between the bounds; measuring in %d processes", processes)
+        stage = MeasureStage(config.replace(processes=processes))
+        turn = _judge(runner.run(stage, artifacts), runner.context)
+    return turn
+
+
+def _judge(artifacts: ArtifactSet, context: Context) -> Turn:
+    """Choose the engine to ship and hold it against the budget, on the validation split."""
+    budget = context.recipe.budget
+    profile = read_json(Profile, context.path(artifacts.newest(network="measured", written_as="profile")))
+    chosen, why = gate.choose(profile, budget)
+    verdict = gate.judge(chosen, profile, budget)
+    name = f"latency_ms_p{budget.percentile:g}"
+    measured = chosen.figure(name)
+    predicted = next(
+        (a.figure(name) for a in reversed(artifacts.artifacts) if a.network == chosen.network and a.figure(name)), None
+    )
+    if measured is None:
+        raise UsageError(f"the measure stage took no {name}")
+    correction = context.correction
+    if predicted is not None:
+        correction *= _drift_free(measured.value, profile, context, artifacts) / predicted.value
+    told = Round(
+        number=context.round + 1,
+        verdict=verdict.replace(reasons=(*verdict.reasons, why)) if why else verdict,
+        predicted_ms=predicted.value if predicted else None,
+        measured_ms=measured.value,
+        correction=correction,
+    )
+    return Turn(artifacts, profile, chosen, verdict, told)
+
+
+def _drift_free(measured_ms: float, profile: Profile, context: Context, artifacts: ArtifactSet) -> float:
+    """Return the measured latency as it would have been at the machine's speed when the probes were measured.
+
+    Absolute times drift with clocks and load; the teacher stands in both series, so its two figures relate them.
+    """
+    probes = artifacts.all(network="probes", written_as="profile")
+    if not probes:
+        return measured_ms
+    relative = context.recipe.budget.replace(latency_ms=None, latency_ratio=1.0)
+    before = limit_ms(relative, read_json(Profile, context.path(probes[-1])))
+    now = limit_ms(relative, profile)
+    return measured_ms * before / now if before and now else measured_ms
+
+
+def _is_final(turn: Turn, correction: float) -> bool:
+    """Say whether another round can change anything."""
+    return turn.verdict.status == "met" or abs(turn.told.correction / correction - 1) < _SAME_CHOICE
+
+
+def _rank(turn: Turn) -> tuple[int, float]:
+    """Order rounds: a better verdict first, then the faster engine."""
+    order = {"met": 0, "not trustworthy": 1, "missed": 2}
+    return order[turn.verdict.status], turn.told.measured_ms
+
+
+def _context(asked: Request, progress: Progress) -> Context:
+    cache = Path(os.environ.get("EDGEKD_CACHE") or Path.home() / ".cache" / "edgekd")
+    return Context(
+        run_folder=asked.run_folder,
+        folder=asked.run_folder,
+        cache=cache,
+        recipe=asked.recipe,
+        target=asked.target,
+        origin_is_device=asked.target.name == asked.host,
+        progress=progress,
+    )
+
+
+def _write_inputs(asked: Request) -> None:
+    (asked.run_folder / "run.json").unlink(missing_ok=True)  # of a run with another key: its verdict no longer holds
+    write_text(yaml.safe_dump(asked.recipe.plain(), sort_keys=False), asked.run_folder / "config.resolved.yaml")
+    write_json(machine.probe(), asked.run_folder / "environment.json")
+
+
+@contextmanager
+def _alone_in(folder: Path) -> Iterator[None]:
+    """Hold the run folder's lock; raises UsageError when another run works there."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / ".lock").open("w") as handle:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UsageError(f"another run works in {folder}; wait for it or give another --run-folder") from None
+        yield

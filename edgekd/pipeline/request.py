@@ -1,0 +1,51 @@
+"""What a run was asked to do: recipe, target and folder, resolved before anything heavy is imported."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from edgekd import __version__, catalogue
+from edgekd import recipe as recipes
+from edgekd import target as targets
+from edgekd.measure import machine
+from edgekd.recipe import Recipe
+from edgekd.report import RunReport
+from edgekd.schema import digest_of, read_json
+from edgekd.target import Target
+
+
+@dataclass(frozen=True)
+class Request:
+    """A resolved run."""
+
+    recipe: Recipe
+    target: Target
+    asked_target: str
+    host: str | None
+    """The shipped target this machine is, None when it is none of them."""
+    run_folder: Path
+
+    @property
+    def key(self) -> str:
+        """Return the digest by which a finished run is known again."""
+        return digest_of({"recipe": self.recipe.plain(), "target": self.target.plain(), "version": __version__})
+
+    def finished(self) -> RunReport | None:
+        """Return the report of an equal run that has ended in this folder, None when there is work to do."""
+        path = self.run_folder / "run.json"
+        if not path.is_file():
+            return None
+        report = read_json(RunReport, path)
+        return report if report.key == self.key else None
+
+
+def resolve(recipe: str, target: str | None, run_folder: Path | None, overrides: tuple[str, ...]) -> Request:
+    """Read the recipe, probe this machine and resolve the target; raises UsageError for whatever does not exist."""
+    path = catalogue.find("recipes", recipe)
+    loaded = recipes.load(path, overrides)
+    asked = target or loaded.target
+    host = machine.host_target()
+    resolved = targets.load(asked, host)
+    folder = run_folder or Path("runs") / f"{path.stem}-{resolved.name}"
+    return Request(loaded.replace(target=resolved.name), resolved, asked, host, folder)

@@ -1,0 +1,114 @@
+"""Runs stages in numbered folders; a stage whose inputs have not changed is reused by digest, a killed one goes on."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import time
+from dataclasses import replace
+from typing import Any
+
+from edgekd import __version__
+from edgekd.artifact import ArtifactSet, digest_of_path
+from edgekd.errors import EdgekdError, ResourceError
+from edgekd.report import StageLine
+from edgekd.schema import Schema, digest_of, read_json, write_json, write_text
+from edgekd.stage import Context, Stage
+
+log = logging.getLogger("edgekd")
+
+
+class Finished(Schema):
+    """What is left of a stage that ended well."""
+
+    key: str
+    seconds: float
+    artifacts: ArtifactSet
+
+
+class Runner:
+    """Runs one stage after the other and remembers which ran."""
+
+    def __init__(self, context: Context) -> None:
+        self.context = context
+        self.lines: list[StageLine] = []
+        self._known: dict[str, Finished] = {}
+
+    def run(self, stage: Stage[Any], artifacts: ArtifactSet) -> ArtifactSet:
+        """Run a stage in its own folder, or return what an equal run of it left behind.
+
+        An error gets the stage's name and the stages before it as a note.
+        """
+        key = self._key(stage, artifacts)
+        folder = self.context.run_folder / "stages" / f"{len(self.lines) + 1:02d}-{stage.name}"
+        context = replace(self.context, folder=folder)
+        found = self._known.get(key) or self._read(stage, key, context)
+        if found is None:
+            found = self._work(stage, artifacts, key, context)
+            reused = False
+        else:
+            reused = True
+        self._known[key] = found
+        new = [a for a in found.artifacts.artifacts if a.made_by == stage.name]
+        notes = {note: text for artifact in new for note, text in artifact.notes.items()}
+        self.lines.append(StageLine(name=stage.name, seconds=found.seconds, reused=reused, notes=notes))
+        log.info("%s: %s", stage.name, "reused" if reused else f"{found.seconds:.0f} s")
+        return found.artifacts
+
+    def _work(self, stage: Stage[Any], artifacts: ArtifactSet, key: str, context: Context) -> Finished:
+        folder = context.folder
+        started_as = folder / "started.key"
+        if folder.exists() and not (started_as.is_file() and started_as.read_text() == key):
+            shutil.rmtree(folder)
+        write_text(key, started_as)
+        begin = time.monotonic()
+        log.info("%s ...", stage.name)
+        try:
+            stage.requires(artifacts, context)
+            result = stage.run(artifacts, context)
+            stage.ensures(result, context)
+        except EdgekdError as error:
+            before = ", ".join(line.name for line in self.lines) or "none"
+            error.add_note(f"stage '{stage.name}' failed; finished before it: {before}; its files: {folder}")
+            raise
+        except MemoryError:
+            raise ResourceError(
+                f"stage '{stage.name}' ran out of memory; a smaller batch in the recipe needs less"
+            ) from None
+        finished = Finished(key=key, seconds=time.monotonic() - begin, artifacts=result)
+        write_json(finished, folder / "stage.json")
+        return finished
+
+    def _read(self, stage: Stage[Any], key: str, context: Context) -> Finished | None:
+        """Return the finished stage of an earlier run of the same command, None when it must run."""
+        record = context.folder / "stage.json"
+        if not record.is_file():
+            return None
+        finished = read_json(Finished, record)
+        if finished.key != key:
+            return None
+        for artifact in finished.artifacts.artifacts:
+            path = context.path(artifact)
+            if artifact.made_by == stage.name and not (path.exists() and digest_of_path(path) == artifact.digest):
+                log.warning("%s: %s is not what the stage wrote; it runs again", stage.name, artifact.path)
+                return None
+        return finished
+
+    def _key(self, stage: Stage[Any], artifacts: ArtifactSet) -> str:
+        recipe = self.context.recipe
+        cost = (recipe.budget.plain(), round(self.context.correction, 4)) if stage.judges_cost else None
+        return digest_of(
+            {
+                "stage": stage.name,
+                "config": stage.config.plain(),
+                "inputs": [(a.key, a.digest) for a in artifacts.artifacts],
+                "model": recipe.model.plain(),
+                "data": recipe.data.plain(),
+                "seed": recipe.seed,
+                "target": self.context.target.plain(),
+                "operating_point": recipe.budget.operating_point.plain(),
+                "percentile": recipe.budget.percentile,
+                "cost": cost,
+                "version": __version__,
+            }
+        )

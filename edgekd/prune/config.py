@@ -1,0 +1,31 @@
+"""The options of the prune stage."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from edgekd.distill.teach import TeachConfig
+from edgekd.schema import Field, Schema
+
+
+class PruneConfig(Schema):
+    """How much is pruned, by which measure, and how the network recovers."""
+
+    criterion: str = Field(default="taylor", description="name of the channel importance criterion")
+    criterion_options: dict[str, Any] = Field(default_factory=dict, description="options of the criterion")
+    samples: int = Field(default=512, ge=1, description="training images the criterion sees, every class equally often")
+    sample_batch: int = Field(default=32, ge=1, description="images per gradient of the criterion")
+    allocator: str = Field(default="latency", description="name of what decides the width of each group")
+    allocator_options: dict[str, Any] = Field(default_factory=dict, description="options of the allocator")
+    speedup: float | None = Field(
+        default=None, gt=1, le=100, description="predicted latency before / after; absent: what the budget asks for"
+    )
+    max_ratio: float = Field(default=0.75, gt=0, lt=1, description="largest share of a group's channels that may go")
+    channel_step: int | None = Field(
+        default=None, ge=1, description="widths become multiples of this; absent: the target's own step"
+    )
+    steps: int = Field(default=1, ge=1, le=20, description="cuts, each by the same factor, with training in between")
+    between_epochs: int = Field(default=2, ge=1, description="epochs of training between two cuts")
+    recovery: TeachConfig | None = Field(
+        default=TeachConfig(epochs=8, learning_rate=0.05), description="training after the last cut; null: none"
+    )

@@ -1,0 +1,85 @@
+"""One cut: score every channel, choose widths under a limit, take the rest out; the choice is kept on disk."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from edgekd.errors import EdgekdError
+from edgekd.models.kernels import kernels
+from edgekd.prune import allocator as allocation
+from edgekd.prune import surgery
+from edgekd.prune.allocator import Allocator, Problem
+from edgekd.prune.cost import Cost
+from edgekd.prune.criterion import Criterion
+from edgekd.prune.samples import Samples, renew_statistics
+from edgekd.prune.trial import Prunable
+from edgekd.schema import Field, Schema, read_json, write_json
+from edgekd.train.loop import Batch
+
+
+class Cut(Schema):
+    """What stays of each group."""
+
+    schema_version: Literal[1] = 1
+    kept: dict[str, tuple[int, ...]] = Field(description="channel indices by group, of the network before this cut")
+
+    @property
+    def widths(self) -> dict[str, int]:
+        """Return the width of every group after the cut."""
+        return {name: len(channels) for name, channels in self.kept.items()}
+
+
+@dataclass(frozen=True)
+class Cutter:
+    """How widths are chosen and cut, the same in every step."""
+
+    criterion: Criterion
+    allocator: Allocator
+    samples: Samples
+    cost: Cost
+    step: int
+
+    def __call__(
+        self, model: nn.Module, found: Prunable, floors: dict[str, int], limit: float, record: Path
+    ) -> tuple[nn.Module, Cut]:
+        """Return the network after the cut, its BatchNorm statistics renewed, and what was cut.
+
+        A cut that `record` already holds is repeated, so that a resumed run cuts the very same channels. Raises
+        EdgekdError when the network does not have the kernels the choice rested on.
+        """
+        if record.is_file():
+            cut = read_json(Cut, record)
+        else:
+            cut = self.choose(model, found, floors, limit)
+            write_json(cut, record)
+        pruned = perform(model, found, cut)
+        renew_statistics(pruned, self.samples)
+        return pruned, cut
+
+    def choose(self, model: nn.Module, found: Prunable, floors: dict[str, int], limit: float) -> Cut:
+        """Return the channels that stay so that the cost is within the limit, if the floors allow it."""
+        self.criterion.observe(model, found.groups, self.samples, _cross_entropy)
+        scores = {group.name: self.criterion.score(group, model) for group in found.groups}
+        problem = Problem(scores, floors, self.step, lambda widths: self.cost.of(found.kernels.at(widths)), limit)
+        widths = self.allocator.widths(problem)
+        return Cut(kept={name: allocation.kept(score, widths[name]) for name, score in scores.items()})
+
+
+def perform(model: nn.Module, found: Prunable, cut: Cut) -> nn.Module:
+    """Return the network after a cut; raises EdgekdError when its kernels are not those that were promised."""
+    example = torch.zeros(2, *found.input_shape, device=next(model.parameters()).device)
+    pruned = surgery.apply(model, found.groups, cut.kept, example)
+    for promised, real in zip(found.kernels.at(cut.widths), kernels(pruned, found.input_shape), strict=True):
+        if promised != real:
+            raise EdgekdError(f"pruning was planned for {promised}, but the network now has {real}")
+    return pruned
+
+
+def _cross_entropy(model: nn.Module, batch: Batch) -> Tensor:
+    return F.cross_entropy(model(batch.images), batch.labels)

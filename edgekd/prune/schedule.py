@@ -1,0 +1,119 @@
+"""Cut and recover in turns until the limit is met, as far as that is possible."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from torch import nn
+
+from edgekd.errors import UsageError
+from edgekd.prune import allocator, criterion
+from edgekd.prune.config import PruneConfig
+from edgekd.prune.cost import Cost
+from edgekd.prune.cut import Cutter
+from edgekd.prune.samples import Samples
+from edgekd.prune.trial import Prunable, prunable
+from edgekd.train import data
+from edgekd.train.dataset import DataSet
+from edgekd.train.evaluate import accuracy, logits
+
+log = logging.getLogger("edgekd")
+
+Recover = Callable[[nn.Module, Path, int], None]
+"""Trains the network in place, in a folder, after the cut of that number (from 1)."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """The pruned network and what the report says about it."""
+
+    model: nn.Module
+    accuracy_percent_cut: float
+    """On validation after the last cut, before any training."""
+    notes: dict[str, str]
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """Several cuts, each by the same factor of cost."""
+
+    config: PruneConfig
+    dataset: DataSet
+    cost: Cost
+    step: int
+    seed: int
+
+    def run(self, model: nn.Module, whole: float, limit: float, folder: Path, recover: Recover | None) -> Outcome:
+        """Prune a network that costs `whole` until it costs at most `limit`.
+
+        Raises UsageError when nothing can go, when an explicit speedup is out of reach, and when the network guesses
+        and no recovery follows.
+        """
+        found = prunable(model, self.dataset.input_shape)
+        start = found.widths
+        floors = allocator.floors(start, self.config.max_ratio, self.step)
+        notes = self._reach(found, floors, whole, limit)
+        cutter = self._cutter()
+        before, widths = 0.0, start
+        for number in range(1, self.config.steps + 1):
+            place = folder / f"cut-{number:02d}"
+            goal = whole * (limit / whole) ** (number / self.config.steps)
+            found = found if number == 1 else prunable(model, self.dataset.input_shape)
+            model, cut = cutter(model, found, floors, goal, place / "cut.json")
+            before, widths = percent(model, self.dataset), cut.widths
+            log.info("prune: cut %d of %d leaves %.2f %%", number, self.config.steps, before)
+            if recover is None:
+                _refuse_guessing(before, self.dataset)
+            else:
+                recover(model, place / "recovery", number)
+        notes["widths"] = ", ".join(f"{n} {start[n]} -> {w}" for n, w in widths.items() if w != start[n]) or "unchanged"
+        return Outcome(model, before, notes)
+
+    def _cutter(self) -> Cutter:
+        return Cutter(
+            criterion.create(self.config.criterion, self.config.criterion_options),
+            allocator.create(self.config.allocator, self.config.allocator_options),
+            Samples(self.dataset, self.config.samples, self.config.sample_batch, self.seed),
+            self.cost,
+            self.step,
+        )
+
+    def _reach(self, found: Prunable, floors: dict[str, int], whole: float, limit: float) -> dict[str, str]:
+        """Say what cannot be pruned, and whether the narrowest allowed network is within the limit at all."""
+        notes = {"fixed": "; ".join(f"{name}: {reason}" for name, reason in found.fixed.items())}
+        lowest = self.cost.of(found.kernels.at(floors))
+        allowed = f"channel_step {self.step} and max_ratio {self.config.max_ratio:g}"
+        if lowest >= whole:
+            raise UsageError(f"pruning cannot help: with {allowed} no width saves anything; fixed are {notes['fixed']}")
+        if lowest > limit:
+            sentence = (
+                f"the limit of {limit:.4g} {self.cost.unit} is out of reach of pruning: with {allowed} in every group "
+                f"{lowest:.4g} is predicted, unpruned {whole:.4g}"
+            )
+            if self.config.speedup is not None:
+                raise UsageError(f"{sentence}; ask for a speedup of at most {whole / lowest:.3g} or raise max_ratio")
+            log.warning("prune: %s; going as far as allowed, the measurement decides", sentence)
+            notes["limit"] = sentence
+        return notes
+
+
+def percent(model: nn.Module, dataset: DataSet) -> float:
+    """Return the accuracy on validation in percent."""
+    found = logits(model, data.normalised(dataset.validation, dataset))
+    return accuracy(found, dataset.validation.labels)
+
+
+def _refuse_guessing(before: float, dataset: DataSet) -> None:
+    labels = dataset.validation.labels
+    guess = float(np.bincount(labels).max()) / len(labels)
+    chance = 100 * (guess + 3 * math.sqrt(guess * (1 - guess) / len(labels)))
+    if before <= chance:
+        raise UsageError(
+            f"pruning left {before:.2f} % right on validation, no better than guessing, and no recovery follows; "
+            "give stages.prune.recovery or prune less"
+        )

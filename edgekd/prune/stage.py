@@ -1,0 +1,128 @@
+"""The prune stage: fewer channels in aligned blocks until the predicted latency fits, recovered under the teacher."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+import torch
+from torch import nn
+
+from edgekd.artifact import Artifact, ArtifactSet
+from edgekd.distill.teach import teach
+from edgekd.errors import EdgekdError, UsageError
+from edgekd.figure import Figure
+from edgekd.models.kernels import kernels, macs, parameters
+from edgekd.prune import allocator, criterion
+from edgekd.prune import cost as costs
+from edgekd.prune.config import PruneConfig
+from edgekd.prune.cost import Cost
+from edgekd.prune.schedule import Outcome, Recover, Schedule, percent
+from edgekd.schema import Schema
+from edgekd.stage import Context, Stage
+from edgekd.train import checkpoint, data
+
+log = logging.getLogger("edgekd")
+
+
+class PruneStage(Stage[PruneConfig]):
+    """Prunes the newest float network, the student or the teacher itself: artifact `pruned` in fp32.
+
+    A network that is fast enough stays as it is, and no artifact is added.
+    """
+
+    name: ClassVar[str] = "prune"
+    Config: ClassVar[type[Schema]] = PruneConfig
+    judges_cost: ClassVar[bool] = True
+
+    def requires(self, artifacts: ArtifactSet, context: Context) -> None:
+        """Refuse unknown plug-ins and options, and a run in which nothing says how far to prune."""
+        criterion.create(self.config.criterion, self.config.criterion_options)
+        allocator.create(self.config.allocator, self.config.allocator_options)
+        budget = context.recipe.budget
+        silent = budget.latency_ms is None and budget.latency_ratio is None
+        if self.config.speedup is None and (silent or "search" not in context.recipe.stages):
+            costs.limit(0.0, None, artifacts, context)
+        recovery = self.config.recovery
+        if recovery is not None and self.config.steps > 1 and self.config.between_epochs > recovery.epochs:
+            raise UsageError(
+                f"stages.prune: between_epochs ({self.config.between_epochs}) is more than recovery.epochs "
+                f"({recovery.epochs}); the recovery after the last cut must be the longest"
+            )
+
+    def run(self, artifacts: ArtifactSet, context: Context) -> ArtifactSet:
+        """Return the artifacts with `pruned/fp32/torch` added, or as they are when nothing has to go."""
+        dataset = data.load(context.recipe.data)
+        parent = _newest_float(artifacts)
+        model = checkpoint.load(context.path(parent))
+        step = self.config.channel_step or costs.channel_step(context)
+        cost = costs.cost(artifacts, context, step)
+        whole = cost.of(kernels(model, dataset.input_shape))
+        limit = costs.limit(whole, self.config.speedup, artifacts, context)
+        if whole <= limit:
+            log.warning(
+                "prune: %s needs %.4g of %.4g %s as it is; nothing has to go", parent.key, whole, limit, cost.unit
+            )
+            return artifacts
+        schedule = Schedule(self.config, dataset, cost, step, context.recipe.seed)
+        outcome = schedule.run(model, whole, limit, context.folder, self._recovery(artifacts, context))
+        return artifacts.add(self._keep(outcome, parent, context, cost, whole))
+
+    def ensures(self, artifacts: ArtifactSet, context: Context) -> None:
+        """Prove that parameters really went."""
+        for artifact in artifacts.all(network="pruned", written_as="torch"):
+            parent = next(a for a in artifacts.artifacts if a.key == artifact.parents[0])
+            before, after = (checkpoint.describe(context.path(a)).parameters for a in (parent, artifact))
+            if after >= before:
+                raise EdgekdError(f"pruning changed nothing: {before} parameters before, {after} after")
+
+    def _recovery(self, artifacts: ArtifactSet, context: Context) -> Recover | None:
+        recovery = self.config.recovery
+        if recovery is None:
+            return None
+        between = recovery.replace(epochs=self.config.between_epochs)
+        steps = self.config.steps
+
+        def recover(model: nn.Module, folder: Path, number: int) -> None:
+            last = number == steps
+            title = "recover after pruning" if last else f"recover after cut {number} of {steps}"
+            teach(model, artifacts, context, recovery if last else between, folder=folder, title=title)
+
+        return recover
+
+    def _keep(self, outcome: Outcome, parent: Artifact, context: Context, cost: Cost, whole: float) -> Artifact:
+        dataset, model = data.load(context.recipe.data), outcome.model
+        folder = context.folder / "pruned"
+        probe = torch.from_numpy(data.normalised(dataset.calibration.take(np.arange(2)), dataset))
+        spec = checkpoint.describe(context.path(parent)).spec
+        checkpoint.save(model, folder, spec, dataset.input_shape, dataset.classes, probe)
+        now = kernels(model, dataset.input_shape)
+        predicted = cost.figure(now)
+        seen = {"accuracy_percent": percent(model, dataset), "accuracy_percent_cut": outcome.accuracy_percent_cut}
+        counts = {"parameters": parameters(model), "macs": macs(now)}
+        figures = [
+            *(Figure(name=n, value=v, origin="counted", samples=len(dataset.validation)) for n, v in seen.items()),
+            *(Figure(name=n, value=v, origin="counted") for n, v in counts.items()),
+        ]
+        if predicted is not None:
+            figures += [predicted, Figure(name="speedup", value=whole / cost.of(now), origin="predicted")]
+        judges = f"criterion {self.config.criterion}, allocator {self.config.allocator}, cost in {cost.unit}"
+        return context.store(
+            folder,
+            network="pruned",
+            format="torch",
+            inputs=parent.inputs,
+            outputs=parent.outputs,
+            parents=(parent.key,),
+            made_by=self.name,
+            figures=tuple(figures),
+            notes={"judged_by": judges, **outcome.notes},
+        )
+
+
+def _newest_float(artifacts: ArtifactSet) -> Artifact:
+    """Return the network to prune; one that an earlier round has pruned is not pruned again."""
+    unpruned = [artifact for artifact in artifacts.artifacts if artifact.network != "pruned"]
+    return ArtifactSet(artifacts=tuple(unpruned)).newest(scheme="fp32", written_as="torch")

@@ -1,0 +1,83 @@
+"""A quantized network on disk, as data only: the float network's description, the scheme, weights and steps."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from edgekd.errors import UsageError
+from edgekd.models.build import build
+from edgekd.quantize.prepare import prepare
+from edgekd.quantize.scheme import Scheme, scheme_named
+from edgekd.schema import Schema, from_mapping
+from edgekd.train import checkpoint
+from edgekd.train.checkpoint import Description
+
+EXTRA = "quantization"
+
+
+class Quantized(Schema):
+    """What a checkpoint says beyond the description of a float network."""
+
+    scheme: str
+    attributes: dict[str, dict[str, int]]
+    """Sizes of the float network's layers, by module path."""
+
+
+def save(module: nn.Module, folder: Path, scheme: Scheme, of: Description, probe: Tensor) -> None:
+    """Write what `prepare` made of the float network described by `of`, with its answer to `probe` (N, C, H, W)."""
+    extra = {**of.extra, EXTRA: Quantized(scheme=scheme.name, attributes=of.attributes).plain()}
+    # One layout in all processes: another one takes other kernels, whose last bits can flip a rounding.
+    plain = copy.deepcopy(module).to(memory_format=torch.contiguous_format).eval()  # type: ignore[call-overload]
+    checkpoint.save(plain, folder, of.spec, of.input_shape, of.classes, probe, extra)
+
+
+def load(folder: Path) -> nn.Module:
+    """Return a quantized network in eval mode, trainable and exportable.
+
+    Raises UsageError when the folder holds no quantized network or is damaged, EdgekdError when its answer to the
+    recorded input has changed.
+    """
+    return checkpoint.load(folder, rebuild)
+
+
+def rebuild(description: Description) -> nn.Module:
+    """Return the prepared network a checkpoint's weights and steps belong to, with arbitrary values."""
+    if EXTRA not in description.extra:
+        raise UsageError("this checkpoint holds a float network; load it with edgekd.train.checkpoint.load")
+    quantized = from_mapping(Quantized, description.extra[EXTRA], EXTRA)
+    with torch.random.fork_rng(devices=[]):
+        model = build(description.spec, description.input_shape, description.classes)
+        for path, sizes in quantized.attributes.items():
+            _resize(model.get_submodule(path), sizes)
+        return prepare(model, torch.zeros(2, *description.input_shape), scheme_named(quantized.scheme))
+
+
+def _resize(layer: nn.Module, sizes: dict[str, int]) -> None:
+    """Give one layer its recorded size."""
+    if all(getattr(layer, name) == size for name, size in sizes.items()):
+        return
+    for name, size in sizes.items():
+        setattr(layer, name, size)
+    for name, tensor in [*layer.named_parameters(), *layer.named_buffers()]:
+        if tensor.dim():
+            values = torch.ones(_shape(layer, tensor))
+            setattr(layer, name, nn.Parameter(values) if isinstance(tensor, nn.Parameter) else values)
+
+
+def _shape(layer: nn.Module, tensor: Tensor) -> tuple[int, ...]:
+    """Return the shape a parameter of a layer has by the layer's attributes."""
+    if isinstance(layer, nn.Linear):
+        return (layer.out_features, layer.in_features)[: tensor.dim()]
+    if isinstance(layer, nn.modules.batchnorm._NormBase):
+        return (layer.num_features,)
+    if isinstance(layer, nn.modules.conv._ConvNd):
+        if tensor.dim() == 1:
+            return (layer.out_channels,)
+        ends = (layer.out_channels, layer.in_channels)
+        first, second = ends[::-1] if layer.transposed else ends
+        return (first, second // layer.groups, *layer.kernel_size)
+    return tuple(tensor.shape)

@@ -1,0 +1,51 @@
+"""A quantization scheme: the integer arithmetic one family of engines computes fast and without surprises."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from edgekd.errors import UsageError, suggestion
+
+Signedness = Literal["unsigned", "affine", "symmetric"]
+"""Of a tensor: u8 with zero point 0 (never negative), u8 with a free zero point, or s8 with zero point 0."""
+
+
+@dataclass(frozen=True)
+class Scheme:
+    """How activations and weights become integers; weights are symmetric with one scale an output channel."""
+
+    name: str
+    unsigned_activations: bool
+    """u8 activations with a zero point; otherwise symmetric s8."""
+    weight_limit: int
+    """Weights lie in [-weight_limit, weight_limit]."""
+
+    def signedness(self, *, never_negative: bool) -> Signedness:
+        """Return how a tensor is stored, knowing whether it can be negative."""
+        if not self.unsigned_activations:
+            return "symmetric"
+        return "unsigned" if never_negative else "affine"
+
+
+# Why 7-bit weights: vpmaddubsw adds two u8 x s8 products in 16 bits; 2 * 255 * 63 fits, 2 * 255 * 127 does not.
+SCHEMES = {
+    scheme.name: scheme
+    for scheme in (
+        Scheme("u8w7", unsigned_activations=True, weight_limit=63),
+        Scheme("u8w8", unsigned_activations=True, weight_limit=127),
+        Scheme("s8", unsigned_activations=False, weight_limit=127),
+    )
+}
+
+
+def scheme_named(name: str) -> Scheme:
+    """Return the scheme of that name; raises UsageError with the known names."""
+    if name not in SCHEMES:
+        raise UsageError(f"unknown quantization scheme '{name}'; {suggestion(name, SCHEMES)}")
+    return SCHEMES[name]
+
+
+def integer_range(signedness: Signedness) -> tuple[int, int]:
+    """Return the lowest and highest integer an activation can take."""
+    return (-128, 127) if signedness == "symmetric" else (0, 255)

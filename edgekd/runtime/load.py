@@ -1,0 +1,115 @@
+"""Loads a bundle for an app: numpy and one engine, nothing else of edgekd."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from typing import Any, Dict, Optional, Tuple
+
+import numpy as np
+
+from .session import Session, open_session
+
+_MANIFEST, _SEAL = "manifest.json", "manifest.sha256"
+
+
+class BundleError(ValueError):
+    """A bundle is damaged, or asked for something it does not hold."""
+
+
+class Engine:
+    """The engine of a bundle, ready to predict. One thread at a time."""
+
+    def __init__(self, session: Session, manifest: Dict[str, Any], runtime: str) -> None:
+        self.manifest = manifest
+        self.runtime = runtime
+        self.labels: Tuple[str, ...] = tuple(manifest["class_names"])
+        self._run = session.run
+        self._dtype = np.dtype(session.inputs[0].dtype)
+        steps = manifest["preprocessing"]
+        self._pixels = np.dtype(steps["pixels"])
+        self._divisor = np.float32(steps["divisor"])
+        self._mean = np.asarray(steps["mean"], np.float32).reshape(-1, 1, 1)
+        self._std = np.asarray(steps["std"], np.float32).reshape(-1, 1, 1)
+        self._shape = tuple(manifest["input"]["shape"][1:])
+
+    def predict(self, x: np.ndarray) -> np.ndarray:
+        """Return the logits (N, classes) of normalised inputs (N, C, H, W), in an array of the caller's own.
+
+        Raises TypeError when `x` is not float32, ValueError when its shape does not fit.
+        """
+        if x.dtype != self._dtype:
+            raise TypeError(
+                "predict takes normalised {} inputs, {} was given; pixels go through preprocess first".format(
+                    self._dtype, x.dtype
+                )
+            )
+        return self._run((x,))[0].copy()
+
+    def preprocess(self, images: np.ndarray) -> np.ndarray:
+        """Return pixels (N, C, H, W), or one image (C, H, W), as normalised inputs (N, C, H, W) for `predict`.
+
+        The manifest says what pixels are, usually uint8. Raises TypeError when they are of another type, ValueError
+        when the shape does not fit.
+        """
+        if images.dtype != self._pixels:
+            raise TypeError("preprocess takes pixels as {}, {} was given".format(self._pixels, images.dtype))
+        batch = images[None] if images.ndim == len(self._shape) else images
+        if batch.shape[1:] != self._shape:
+            raise ValueError("images have the shape {}, expected (N, *{})".format(images.shape, self._shape))
+        result: np.ndarray = batch.astype(np.float32)
+        result /= self._divisor
+        result -= self._mean
+        result /= self._std
+        return result
+
+
+def load(path: Any, runtime: Optional[str] = None, threads: Optional[int] = None, batch: Optional[int] = 1) -> Engine:
+    """Open a bundle: check the digests of everything that is read, load the engine, bind its buffers.
+
+    Without `runtime` the bundle's chosen engine is taken, without `threads` the number its figures were measured with.
+    A batch other than `batch` works too and is bound when it first comes.
+    Raises BundleError when a file is damaged or missing or the bundle has no engine for `runtime`, ImportError with the
+    command when the runtime is not installed.
+    """
+    folder = os.fspath(path)
+    manifest = _manifest(folder)
+    name = runtime or manifest["chosen"]
+    if name not in manifest["engines"]:
+        known = ", ".join(sorted(manifest["engines"]))
+        raise BundleError("the bundle has no engine for the runtime '{}'; it has: {}".format(name, known))
+    engine = manifest["engines"][name]
+    for file in engine["files"]:
+        _check(folder, file, manifest["files"].get(file))
+    place = os.path.join(folder, engine["path"])
+    return Engine(open_session(name, place, threads or manifest["threads"], batch), manifest, name)
+
+
+def _manifest(folder: str) -> Dict[str, Any]:
+    try:
+        with open(os.path.join(folder, _SEAL), encoding="utf-8") as stream:
+            digest = stream.read().partition(" ")[0]
+    except OSError as error:
+        raise BundleError("{} is not a bundle: {}".format(folder, error)) from None
+    manifest: Dict[str, Any] = json.loads(_check(folder, _MANIFEST, digest).decode("utf-8"))
+    if manifest["schema_version"] != 1:
+        raise BundleError(
+            "{}: schema_version {} is newer than this edgekd reads (1); upgrade edgekd".format(
+                folder, manifest["schema_version"]
+            )
+        )
+    return manifest
+
+
+def _check(folder: str, name: str, digest: Optional[str]) -> bytes:
+    """Return a file's content once its digest is the expected one."""
+    path = os.path.join(folder, name)
+    try:
+        with open(path, "rb") as stream:
+            content = stream.read()
+    except OSError as error:
+        raise BundleError("{} is missing: {}; copy the bundle again".format(path, error)) from None
+    if hashlib.sha256(content).hexdigest() != digest:
+        raise BundleError("{} is damaged: its digest is not the recorded one; copy the bundle again".format(path))
+    return content

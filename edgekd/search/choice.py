@@ -1,0 +1,112 @@
+"""The choice of a student: the largest whose predicted latency, pruned and corrected, is within the limit."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from edgekd.figure import Figure
+from edgekd.models.kernels import macs
+from edgekd.predict.predictor import Predictor
+from edgekd.recipe import ModelSpec
+from edgekd.schema import Field, Schema
+from edgekd.search.candidate import Candidate, narrowest
+
+
+class Row(Schema):
+    """What one network of the space is predicted to cost."""
+
+    role: str = Field(description="smallest, middle, teacher or chosen")
+    spec: ModelSpec
+    scheme: str
+    runtime: str
+    latency: Figure = Field(description="predicted, corrected by the last round, before any pruning")
+    pruned_ms: float = Field(description="the same after the speed-up pruning is expected to bring, and can")
+    fits: bool
+    macs: int
+    parameters: int
+
+    def text(self) -> str:
+        """Return the row in words."""
+        size = f"{self.macs / 1e6:.3g} MMACs, {self.parameters / 1e3:.3g}k parameters"
+        return f"{self.role} ({_options(self.spec)}; {size}): {self.latency.text()} ms, {self.scheme} on {self.runtime}"
+
+
+class Feasibility(Schema):
+    """Whether the latency limit can be met, told by the corners of the search space before any training."""
+
+    limit_ms: float | None
+    correction: float
+    prune_speedup: float
+    margin: float
+    rows: tuple[Row, ...]
+
+    @property
+    def reachable(self) -> bool:
+        """Return whether the smallest network is predicted to fit."""
+        return self.rows[0].fits
+
+    def text(self) -> str:
+        """Return the table in one line."""
+        limit = "no latency limit" if self.limit_ms is None else f"limit {self.limit_ms:.3g} ms"
+        return f"{limit}, pruning expected to bring {self.prune_speedup:g}x; " + "; ".join(r.text() for r in self.rows)
+
+
+@dataclass(frozen=True)
+class Judge:
+    """Predicts candidates under one limit."""
+
+    predictor: Predictor
+    schemes: Sequence[str]
+    step: int
+    limit_ms: float | None
+    correction: float
+    prune_speedup: float
+    margin: float
+
+    def row(self, role: str, candidate: Candidate) -> Row:
+        """Return what a candidate is predicted to cost."""
+        scheme, runtime, figure = self.predictor.best(candidate.kernels, self.schemes)
+        bounds = {key: getattr(figure, key) for key in ("value", "lower", "upper")}
+        latency = figure.replace(**{key: None if v is None else v * self.correction for key, v in bounds.items()})
+        pruned = max(latency.value / self.prune_speedup, min(latency.value, self._floor_ms(candidate)))
+        return Row(
+            role=role,
+            spec=candidate.spec.replace(weights=None),
+            scheme=scheme,
+            runtime=runtime,
+            latency=latency,
+            pruned_ms=pruned,
+            fits=self.limit_ms is None or pruned <= self.limit_ms * self.margin,
+            macs=macs(candidate.kernels),
+            parameters=candidate.parameters,
+        )
+
+    def _floor_ms(self, candidate: Candidate) -> float:
+        """Return the latency below which pruning cannot bring a network, because a step of every width stays."""
+        left = narrowest(candidate.kernels, self.step)
+        return self.predictor.best(left, self.schemes)[2].value * self.correction
+
+    def choose(self, choices: Sequence[Candidate]) -> Row:
+        """Return the last of the choices, ordered by cost, that fits; the first where none does."""
+        rows = (self.row("chosen", candidate) for candidate in reversed(choices))
+        return next((row for row in rows if row.fits), self.row("chosen", choices[0]))
+
+    def feasibility(self, choices: Sequence[Candidate], teacher: Candidate, chosen: Row | None) -> Feasibility:
+        """Return the table of the smallest and the middle choice, the teacher and, where there is one, the chosen."""
+        rows = [
+            self.row("smallest", choices[0]),
+            self.row("middle", choices[len(choices) // 2]),
+            self.row("teacher", teacher),
+        ]
+        return Feasibility(
+            limit_ms=self.limit_ms,
+            correction=self.correction,
+            prune_speedup=self.prune_speedup,
+            margin=self.margin,
+            rows=(*rows, *([chosen] if chosen else [])),
+        )
+
+
+def _options(spec: ModelSpec) -> str:
+    return f"{spec.name or spec.factory} " + ", ".join(f"{key} {value}" for key, value in spec.options.items())

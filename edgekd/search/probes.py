@@ -1,0 +1,121 @@
+"""Probes: engines of untrained networks, built and measured so that the latency of other networks can be predicted."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from edgekd.artifact import digest_of_path
+from edgekd.export import onnx_file
+from edgekd.export.backend import BACKENDS
+from edgekd.figure import Origin
+from edgekd.measure import machine
+from edgekd.measure.engine import Engine
+from edgekd.measure.series import measure_series
+from edgekd.profile import Profile
+from edgekd.quantize.emission import freeze
+from edgekd.quantize.prepare import calibrate, prepare
+from edgekd.quantize.scheme import scheme_named
+from edgekd.schema import digest_of, read_json
+from edgekd.search.candidate import Candidate, untrained
+from edgekd.stage import Context
+
+log = logging.getLogger("edgekd")
+
+FILE = "probes.json"
+
+
+@dataclass(frozen=True)
+class Bench:
+    """Builds and measures networks in the stage folder, each in fp32 and in the schemes the target's runtimes want."""
+
+    context: Context
+    schemes: Sequence[str]
+    images: NDArray[np.float32]
+    """Normalised (N, C, H, W): they set quantization ranges and are run in rotation."""
+    classes: int
+    processes: int
+
+    def profile(self, probes: Sequence[Candidate]) -> Profile:
+        """Return the measured probes of this run: those of an earlier round, else measured now.
+
+        Raises ExportError where a network cannot be built on the target, before anything is trained.
+        """
+        key = self._key(probes)
+        for path in sorted(self.context.folder.parent.glob(f"*/{FILE}")):
+            earlier = read_json(Profile, path)
+            if earlier.machine.get("probes") == key:
+                log.info("search: the probes were measured before in this run (%s)", path.parent.name)
+                return earlier
+        return self._measured(self._built(probes), key)
+
+    def _built(self, probes: Sequence[Candidate]) -> list[Engine]:
+        steps = len(probes) * len(self.schemes)
+        with self.context.progress.task("build untrained engines", steps) as advance:
+            found = []
+            for probe in probes:
+                network = untrained(probe.spec, self._shape, self.classes)
+                for scheme in self.schemes:
+                    found += self._engines(probe, network, scheme)
+                    advance(1, f"{probe.name} {scheme}")
+        return found
+
+    def _engines(self, probe: Candidate, network: nn.Module, scheme: str) -> list[Engine]:
+        target = self.context.target
+        path = self.context.folder / "engines" / probe.name / scheme / "model.onnx"
+        onnx_file.write(network if scheme == "fp32" else self._quantized(network, scheme), path, self._shape)
+        found = []
+        for runtime in target.runtimes:
+            if scheme in {"fp32", target.scheme_for(runtime)}:
+                backend = BACKENDS.get(runtime)()
+                engine = backend.build(path, path.parent / runtime)
+                digest = digest_of_path(engine)
+                found.append(Engine(probe.name, scheme, backend.runtime, engine, digest, kernels=probe.kernels))
+        return found
+
+    def _quantized(self, network: nn.Module, scheme: str) -> nn.Module:
+        prepared = prepare(network, torch.from_numpy(self.images[:2]), scheme_named(scheme))
+        calibrate(prepared, self.images)
+        return freeze(prepared)
+
+    def _measured(self, engines: Sequence[Engine], key: str) -> Profile:
+        context, budget = self.context, self.context.recipe.budget
+        inputs = context.folder / "inputs.npy"
+        np.save(inputs, self.images)
+        origin: Origin = "device" if context.origin_is_device else "host"
+        series = measure_series(
+            engines,
+            inputs,
+            budget.operating_point,
+            budget.percentile,
+            processes=self.processes,
+            raw=context.folder / "probes.jsonl",
+            progress=context.progress,
+            title="measure untrained engines",
+            origin=origin,
+        )
+        return Profile(
+            target=context.target.name,
+            origin=origin,
+            machine={**series.machine, "probes": key},
+            versions=machine.probe()["versions"],
+            records=tuple(series.records),
+        )
+
+    def _key(self, probes: Sequence[Candidate]) -> str:
+        """Return the digest of what is measured, how, and in which life of this machine."""
+        context, budget = self.context, self.context.recipe.budget
+        networks = [[probe.name, probe.spec.plain()] for probe in probes]
+        how = [self.processes, budget.percentile, budget.operating_point.plain(), list(self.schemes), self._shape]
+        return digest_of([networks, how, context.target.plain(), machine.probe().get("boot")])
+
+    @property
+    def _shape(self) -> tuple[int, int, int]:
+        channels, height, width = self.images.shape[1:]
+        return channels, height, width

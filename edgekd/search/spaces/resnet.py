@@ -1,0 +1,55 @@
+"""CIFAR-style ResNets: depths times widths, a shallow one may be wider than the teacher."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import product
+
+from edgekd.models.network import NETWORKS
+from edgekd.recipe import ModelSpec
+from edgekd.schema import Field, from_mapping
+from edgekd.search.space import Space
+
+
+class ResNetSpace(Space):
+    """ResNets no deeper than the teacher; widths are relative to it where it is a ResNet, else to 16, 32, 64."""
+
+    class Config(Space.Config):
+        """Which depths and widths."""
+
+        depths: tuple[int, ...] = Field(default=(8, 14, 20, 26, 32), min_length=1, description="6n + 2 layers")
+        multipliers: tuple[float, ...] = Field(
+            default=(0.25, 0.375, 0.5, 0.75, 1.0, 1.25, 1.5, 2.0), min_length=1, description="of the teacher's widths"
+        )
+        growths: tuple[float, ...] = Field(
+            default=(1.0, 1.5), min_length=1, description="further factor from each stage to the next, cheaper one"
+        )
+
+    config: Config
+
+    def choices(self) -> Sequence[ModelSpec]:
+        """Return every depth with every width, without repetition."""
+        depth, channels = self._of_teacher()
+        depths = [d for d in self.config.depths if d <= depth] or [min(self.config.depths)]
+        shapes = product(depths, self.config.multipliers, self.config.growths)
+        found = {(d, tuple(self.aligned(c * m * g**k) for k, c in enumerate(channels))) for d, m, g in shapes}
+        return [
+            ModelSpec(name="resnet", options={"depth": d, "channels": list(widths)})
+            for d, widths in sorted(found, key=lambda choice: (_macs(*choice), choice))
+        ]
+
+    def _of_teacher(self) -> tuple[int, tuple[int, ...]]:
+        family = NETWORKS.get("resnet").Config
+        own = self.teacher.name == "resnet"
+        config = from_mapping(family, self.teacher.options if own else {}, "options of model 'resnet'").plain()
+        return (config["depth"] if own else max(self.config.depths)), tuple(config["channels"])
+
+
+def _macs(depth: int, channels: tuple[int, ...]) -> float:
+    """Return the multiplications of the residual blocks per pixel of the input."""
+    total, inputs = 0.0, channels[0]
+    for stage, width in enumerate(channels):
+        shortcut = inputs * width if stage else 0
+        total += (9 * inputs * width + 9 * (2 * ((depth - 2) // 6) - 1) * width**2 + shortcut) / 4**stage
+        inputs = width
+    return total

@@ -1,0 +1,138 @@
+"""The stage that chooses the student's size: measure a handful of untrained engines, predict the rest."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+
+from edgekd.artifact import ArtifactSet
+from edgekd.errors import UsageError
+from edgekd.models.kernels import macs
+from edgekd.predict.features import step_of
+from edgekd.predict.limit import limit_ms
+from edgekd.predict.predictor import Predictor
+from edgekd.profile import Profile
+from edgekd.schema import Field, Schema, write_json
+from edgekd.search.candidate import Candidate, candidate, spread
+from edgekd.search.choice import Judge
+from edgekd.search.probes import FILE, Bench
+from edgekd.search.space import Space, create
+from edgekd.stage import Context, Stage
+from edgekd.train import data
+from edgekd.train.dataset import DataSet
+
+log = logging.getLogger("edgekd")
+
+_IMAGES = 32
+"""Images that set quantization ranges and are run in rotation; latency hardly depends on which."""
+
+
+class SearchConfig(Schema):
+    """What is measured, and how the student is chosen."""
+
+    space: str | None = Field(default=None, description="search space; that of the teacher's family when absent")
+    space_options: dict[str, Any] = Field(default_factory=dict, description="options of the space")
+    probes: int = Field(default=3, ge=1, le=20, description="untrained networks measured besides the teacher")
+    processes: int = Field(default=3, ge=1, le=50, description="fresh processes each probe engine is measured in")
+    student: Literal["auto", "teacher"] = Field(
+        default="auto", description="auto: the largest that fits; teacher: no choice, the teacher itself goes on"
+    )
+    prune_speedup: float | None = Field(
+        default=None, ge=1, le=100, description="what pruning will bring; 1.5 with a prune stage, else 1, when absent"
+    )
+    margin: float = Field(default=0.95, gt=0, le=1, description="share of the latency limit to aim at")
+
+
+class SearchStage(Stage[SearchConfig]):
+    """Chooses the student: artifacts `probes` (a profile) and, unless the student is the teacher, a choice."""
+
+    name: ClassVar[str] = "search"
+    Config: ClassVar[type[Schema]] = SearchConfig
+    judges_cost: ClassVar[bool] = True
+
+    def requires(self, artifacts: ArtifactSet, context: Context) -> None:
+        """Need a latency limit to choose by, and a search space that exists."""
+        del artifacts
+        budget = context.recipe.budget
+        if self.config.student == "auto" and budget.latency_ms is None and budget.latency_ratio is None:
+            raise UsageError(
+                "stage search: student 'auto' needs latency_ms or latency_ratio in the budget; "
+                "or name the student in stages.distill.student"
+            )
+        self._space(context)
+
+    def run(self, artifacts: ArtifactSet, context: Context) -> ArtifactSet:
+        """Measure the probes, unless an earlier round of this run did, and choose."""
+        dataset = data.load(context.recipe.data)
+        teacher = candidate("teacher", context.recipe.model, dataset.input_shape, dataset.classes)
+        choices = _cheaper(teacher, self._candidates(context, dataset))
+        path = context.folder / FILE
+        images = data.normalised(dataset.calibration.take(np.arange(min(_IMAGES, len(dataset.calibration)))), dataset)
+        bench = Bench(context, _schemes(context), images, dataset.classes, self.config.processes)
+        profile = bench.profile([teacher, *spread(teacher, choices, self.config.probes, _step(context))])
+        write_json(profile, path)
+        judge = self._judge(profile, context)
+        chosen = judge.choose(choices) if self.config.student == "auto" else None
+        table = judge.feasibility(choices, teacher, chosen)
+        write_json(table, context.folder / "feasibility.json")
+        notes = {"feasibility": table.text()}
+        if not table.reachable and chosen is not None:
+            notes["out of reach"] = "even the smallest network of the space is predicted to miss the latency limit"
+            log.warning("%s: %s", notes["out of reach"], table.text())
+        probes = context.store(path, network="probes", format="profile", made_by=self.name, notes=notes)
+        if chosen is None:
+            return artifacts.add(probes)
+        write_json(chosen.spec, context.folder / "choice.json")
+        choice = context.store(
+            context.folder / "choice.json",
+            network="distilled",
+            format="choice",
+            made_by=self.name,
+            parents=(probes.key,),
+            figures=(chosen.latency,),
+            notes={"choice": chosen.text()},
+        )
+        return artifacts.add(probes, choice)
+
+    def _candidates(self, context: Context, dataset: DataSet) -> list[Candidate]:
+        specs = self._space(context).choices()
+        with context.progress.task("size up the students", len(specs)) as advance:
+            found = []
+            for number, spec in enumerate(specs):
+                found.append(candidate(f"choice-{number:02d}", spec, dataset.input_shape, dataset.classes))
+                advance(1)
+        return sorted(found, key=lambda c: macs(c.kernels))
+
+    def _space(self, context: Context) -> Space:
+        return create(self.config.space, self.config.space_options, context.recipe.model, _step(context))
+
+    def _judge(self, profile: Profile, context: Context) -> Judge:
+        budget = context.recipe.budget
+        expected = 1.5 if "prune" in context.recipe.stages else 1.0
+        return Judge(
+            Predictor.fit(profile, context.target, budget.percentile),
+            _schemes(context),
+            _step(context),
+            limit_ms(budget, profile),
+            context.correction,
+            self.config.prune_speedup or expected,
+            self.config.margin,
+        )
+
+
+def _cheaper(teacher: Candidate, candidates: list[Candidate]) -> list[Candidate]:
+    """Return the candidates that multiply no more than the teacher; the first one where all do."""
+    most = macs(teacher.kernels)
+    return [c for c in candidates if macs(c.kernels) <= most] or candidates[:1]
+
+
+def _schemes(context: Context) -> list[str]:
+    """Return the arithmetic the shipped network may use: integers only where the recipe quantizes."""
+    return ["fp32", *(context.target.schemes() if "quantize" in context.recipe.stages else ())]
+
+
+def _step(context: Context) -> int:
+    """Return the channel step that suits every arithmetic the network may end in."""
+    return max(step_of(context.target, scheme) for scheme in _schemes(context))

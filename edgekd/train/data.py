@@ -1,0 +1,84 @@
+"""From a data specification to a checked data set, and to what networks and engines eat."""
+
+from __future__ import annotations
+
+import json
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgekd.errors import UsageError
+from edgekd.models.factory import call
+from edgekd.recipe import DataSpec
+from edgekd.schema import from_mapping
+from edgekd.train.dataset import DATASETS, DataSet, Split
+from edgekd.train.splits import balanced
+
+__all__ = ["balanced", "load", "normalised"]
+
+
+def load(spec: DataSpec) -> DataSet:
+    """Return the data set of a specification; the last two are remembered.
+
+    Raises UsageError for an unknown name, wrong options, a factory that fails, and data that cannot be trained on:
+    wrong shapes or types, NaN, labels out of range, a class without samples.
+    """
+    return _load(json.dumps([spec.name, spec.factory, spec.options], sort_keys=True))
+
+
+@lru_cache(maxsize=2)
+def _load(key: str) -> DataSet:
+    name, factory, options = json.loads(key)
+    if factory is None:
+        source = DATASETS.get(name)
+        return check(source(from_mapping(source.Config, options, f"options of data set '{name}'")).load())
+    data = call(factory, options)
+    if not isinstance(data, DataSet):
+        raise UsageError(f"factory '{factory}' returned {type(data).__name__}, not an edgekd.train.dataset.DataSet")
+    return check(data)
+
+
+def normalised(split: Split, data: DataSet) -> NDArray[np.float32]:
+    """Return the images of a split as float32 (N, C, H, W), minus mean, divided by std: what a network eats."""
+    scale = np.float32(255 if split.images.dtype == np.uint8 else 1)
+    mean = np.asarray(data.mean, np.float32).reshape(1, -1, 1, 1)
+    std = np.asarray(data.std, np.float32).reshape(1, -1, 1, 1)
+    images: NDArray[np.float32] = split.images.astype(np.float32)
+    images /= scale
+    images -= mean
+    images /= std
+    return images
+
+
+def check(data: DataSet) -> DataSet:
+    """Return `data` unchanged; raises UsageError with the first fault that would spoil a training."""
+    title = f"data set '{data.name}'"
+    shape = data.train.images.shape[1:]
+    for name, split in data.splits.items():
+        _check_split(f"{title}, {name}", split, shape, data.classes)
+    for name in ("train", "validation", "test"):
+        missing = sorted(set(range(data.classes)) - set(np.unique(data.splits[name].labels).tolist()))
+        if missing:
+            raise UsageError(f"{title}, {name}: no sample of class {missing[0]} ({data.class_names[missing[0]]})")
+    if not len(data.mean) == len(data.std) == shape[0] or min(data.std) <= 0:
+        raise UsageError(f"{title}: mean and std need one value per channel ({shape[0]}), every std above zero")
+    return data
+
+
+def _check_split(where: str, split: Split, shape: tuple[int, ...], classes: int) -> None:
+    images, labels = split.images, split.labels
+    if images.ndim != 4 or images.shape[1:] != shape or len(images) == 0:
+        raise UsageError(f"{where}: images have shape {images.shape}; expected (N, C, H, W), N > 0, as in train")
+    if images.dtype not in (np.uint8, np.float32):
+        raise UsageError(f"{where}: images are {images.dtype}; expected uint8 in 0..255 or float32 in 0..1")
+    if images.dtype == np.float32 and not np.isfinite(images).all():
+        raise UsageError(
+            f"{where}: {np.size(images) - int(np.isfinite(images).sum())} image values are NaN or infinite"
+        )
+    if labels.shape != (len(images),) or labels.dtype != np.int64:
+        raise UsageError(
+            f"{where}: labels are {labels.dtype} of shape {labels.shape}; expected int64 of shape ({len(images)},)"
+        )
+    if labels.min() < 0 or labels.max() >= classes:
+        raise UsageError(f"{where}: labels run from {labels.min()} to {labels.max()}; expected 0 to {classes - 1}")

@@ -1,0 +1,100 @@
+"""The state of a training between two epochs: one safetensors file, its JSON in the header, replaced atomically."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor, nn
+
+from edgekd.errors import UsageError
+from edgekd.schema import Schema, from_mapping
+
+_FILE = "epoch.safetensors"
+
+
+class History(Schema):
+    """What a training went through."""
+
+    losses: tuple[float, ...] = ()
+    """Mean training loss of each epoch."""
+    scores: tuple[float, ...] = ()
+    """What `score` gave after each epoch, empty without one."""
+    images: int = 0
+    """Images seen, every view of one counted."""
+    seconds: float = 0.0
+
+    @property
+    def epochs(self) -> int:
+        """Return the number of finished epochs."""
+        return len(self.losses)
+
+
+class State(Schema):
+    """The JSON part: what happened so far, and of which training."""
+
+    fingerprint: str
+    history: History
+
+
+def write(folder: Path, state: State, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+    """Write weights, optimizer state, random state and `state`; a killed process leaves the old file or the new."""
+    tensors = {f"model.{name}": tensor for name, tensor in model.state_dict().items()}
+    for index, parameter in enumerate(_parameters(optimizer)):
+        for name, value in optimizer.state[parameter].items():
+            if value is not None:
+                tensors[f"optimizer.{index}.{name}"] = torch.as_tensor(value)
+    tensors["random"] = torch.get_rng_state()
+    plain = {
+        name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format) for name, tensor in tensors.items()
+    }
+    folder.mkdir(parents=True, exist_ok=True)
+    temporary = folder / f".{_FILE}.{os.getpid()}"
+    with temporary.open("wb") as stream:
+        stream.write(save(plain, {"state": json.dumps(state.plain())}))
+        stream.flush()
+        os.fsync(stream.fileno())
+    temporary.replace(folder / _FILE)
+
+
+def read(folder: Path) -> State | None:
+    """Return where a training stopped, None when it has not finished its first epoch.
+
+    Raises UsageError when the file is damaged.
+    """
+    path = folder / _FILE
+    if not path.is_file():
+        return None
+    try:
+        with safe_open(path, framework="pt") as file:
+            text = (file.metadata() or {})["state"]
+        return from_mapping(State, json.loads(text), str(path))
+    except (SafetensorError, OSError, KeyError, ValueError) as error:
+        raise UsageError(
+            f"{path}: damaged training state ({error}); delete the file to train from the start"
+        ) from error
+
+
+def restore(folder: Path, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+    """Put weights, optimizer state and random state back as they were."""
+    with safe_open(folder / _FILE, framework="pt") as file:
+        tensors: dict[str, Tensor] = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
+    model.load_state_dict(_under(tensors, "model."))
+    for index, parameter in enumerate(_parameters(optimizer)):
+        for name, value in _under(tensors, f"optimizer.{index}.").items():
+            # The memory layout of the parameter, because sums over another layout round differently.
+            same = value.shape == parameter.shape
+            optimizer.state[parameter][name] = torch.empty_like(parameter.detach()).copy_(value) if same else value
+    torch.set_rng_state(tensors["random"])
+
+
+def _under(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
+
+
+def _parameters(optimizer: torch.optim.Optimizer) -> list[Tensor]:
+    return [parameter for group in optimizer.param_groups for parameter in group["params"]]

@@ -1,0 +1,91 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from edgekd.artifact import ArtifactSet
+from edgekd.distill.teach import TeachConfig, teach
+from edgekd.errors import EdgekdError, UsageError
+from edgekd.stage import Context
+from tests.distill.tiny_run import context, with_teacher
+from tests.models import ResidualCnn
+
+CONFIG = {"epochs": 3, "batch": 32, "learning_rate": 0.05}
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("teach")
+
+
+@pytest.fixture(scope="module")
+def artifacts(root: Path) -> ArtifactSet:
+    return with_teacher(root)
+
+
+def student(seed: int = 0) -> ResidualCnn:
+    torch.manual_seed(seed)
+    return ResidualCnn(channels=4)
+
+
+def taught(artifacts: ArtifactSet, run: Context, folder: Path, seed: int = 0, **options: object) -> ResidualCnn:
+    model = student(seed)
+    config = TeachConfig.model_validate({**CONFIG, **options})
+    history = teach(model, artifacts, run, config, folder=folder, title="student")
+    assert history.epochs == config.epochs
+    return model
+
+
+def weights(model: ResidualCnn) -> np.ndarray:
+    return torch.cat([p.detach().flatten() for p in model.parameters()]).numpy()
+
+
+def test_the_student_comes_to_answer_like_the_teacher(artifacts: ArtifactSet, root: Path, tmp_path: Path) -> None:
+    run = context(root)
+    config = TeachConfig.model_validate({**CONFIG, "label_weight": 0})
+    history = teach(student(), artifacts, run, config, folder=tmp_path, title="student")
+    assert history.losses[-1] < 0.5 * history.losses[0]
+
+
+def test_the_store_is_shared_by_everyone_who_teaches(artifacts: ArtifactSet, root: Path, tmp_path: Path) -> None:
+    run = context(root)
+    taught(artifacts, run, tmp_path / "a")
+    stores = root / "cache" / "stores"
+    before = {path: path.stat().st_mtime_ns for path in stores.rglob("*.npy")}
+    assert len(before) == 2 * CONFIG["epochs"]
+    taught(artifacts, run, tmp_path / "b", epochs=2, losses={"logits-kl": {}})
+    assert {path: path.stat().st_mtime_ns for path in stores.rglob("*.npy")} == before
+
+
+def test_the_same_call_again_only_reads_what_it_did(artifacts: ArtifactSet, root: Path, tmp_path: Path) -> None:
+    run = context(root)
+    first, again = (taught(artifacts, run, tmp_path) for _ in range(2))
+    assert np.array_equal(weights(first), weights(again))
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_other_weights_or_another_teacher_do_not_go_on_from_the_same_state(
+    artifacts: ArtifactSet, root: Path, tmp_path: Path
+) -> None:
+    run = context(root)
+    first = taught(artifacts, run, tmp_path)
+    other = taught(artifacts, run, tmp_path, seed=1)
+    assert not np.array_equal(weights(first), weights(other))
+    taught(artifacts, run, tmp_path, losses={})
+    assert len(list(tmp_path.iterdir())) == 3
+
+
+def test_without_losses_no_teacher_is_needed(root: Path, tmp_path: Path) -> None:
+    fresh = context(tmp_path)
+    taught(ArtifactSet(), fresh, tmp_path, losses={})
+    assert not (tmp_path / "cache" / "stores").exists()
+    with pytest.raises(EdgekdError, match="no artifact with network=teacher"):
+        taught(ArtifactSet(), fresh, tmp_path)
+
+
+def test_a_fault_in_the_options_is_found_before_any_work(artifacts: ArtifactSet, root: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="unknown name 'dits' in losses; did you mean 'dist'"):
+        taught(artifacts, context(root), tmp_path, losses={"dits": {}})

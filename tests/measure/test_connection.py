@@ -1,0 +1,76 @@
+from __future__ import annotations
+
+import sys
+import time
+
+import pytest
+
+from edgekd.errors import MeasurementError, TargetError
+from edgekd.measure.connection import Child, local
+
+_GREETING = 'print(\'{"ok": true, "protocol": 1}\', flush=True); '
+
+
+def _child(script: str) -> Child:
+    return Child((sys.executable, "-c", "import sys, os, time; " + script), "net/fp32/engine")
+
+
+def test_the_same_process_answers_many_requests() -> None:
+    with local() as connection, connection.start("probe") as child:
+        first, second = (child.ask({"verb": "probe"}, 30) for _ in range(2))
+    assert first["boot"] == second["boot"]
+
+
+def test_every_start_is_a_fresh_process() -> None:
+    with local() as connection, connection.start("a") as one, connection.start("b") as other:
+        assert one._process.pid != other._process.pid
+
+
+def test_a_crash_is_told_with_the_last_words() -> None:
+    script = _GREETING + "sys.stdin.readline(); print('out of luck', file=sys.stderr, flush=True); os.abort()"
+    with _child(script) as child, pytest.raises(MeasurementError, match=r"net/fp32/engine ended .*-6.*out of luck"):
+        child.ask({"verb": "time"}, 30)
+
+
+def test_a_crash_before_the_greeting_is_told() -> None:
+    with _child("raise SystemExit('no numpy here')") as child, pytest.raises(MeasurementError, match="no numpy here"):
+        child.greet()
+
+
+def test_a_hang_ends_after_its_time_and_the_process_is_gone() -> None:
+    begin = time.monotonic()
+    with (
+        _child(_GREETING + "print('thinking', file=sys.stderr, flush=True); time.sleep(600)") as child,
+        pytest.raises(MeasurementError, match=r"no answer for 0.5 s.*thinking"),
+    ):
+        child.ask({"verb": "time"}, 0.5)
+    assert child._process.poll() is not None
+    assert time.monotonic() - begin < 60
+
+
+def test_a_child_that_answers_too_late_for_the_end_is_killed() -> None:
+    child = _child(_GREETING + "time.sleep(600)")
+    child.greet()
+    child.close()
+    assert child._process.poll() is not None
+
+
+def test_what_is_no_protocol_is_refused() -> None:
+    with (
+        _child("print('Welcome to my board!'); sys.stdin.read()") as child,
+        pytest.raises(MeasurementError, match="Welcome"),
+    ):
+        child.greet(10)
+    with _child("print('{\"protocol\": 99}')") as child, pytest.raises(TargetError, match="99"):
+        child.greet(10)
+
+
+def test_a_missing_runtime_is_the_targets_fault() -> None:
+    with local() as connection, connection.start("x") as child, pytest.raises(TargetError, match="no_such_runtime"):
+        child.ask({"verb": "memory", "runtime": "no_such_runtime"}, 30)
+
+
+def test_what_a_runtime_prints_does_not_disturb_the_answers() -> None:
+    with local() as connection, connection.start("x") as child:
+        answer = child.ask({"verb": "memory", "runtime": "this", "engine": None}, 30)  # `import this` prints a poem
+    assert answer["peak_mb"] > 1
