@@ -73,8 +73,8 @@ class StageLine(Schema):
 class RunReport(Schema):
     """Everything `run.json` says; the verdict stands first."""
 
-    schema_version: Literal[1] = 1
     verdict: Verdict
+    schema_version: Literal[1] = 1
     key: str = Field(
         description="digest of recipe, target and version: a run of the same key is replayed, not repeated"
     )

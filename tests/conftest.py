@@ -3,10 +3,35 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pytest
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished `edgekd compress`."""
+
+    folder: Path
+    answer: subprocess.CompletedProcess[str]
+
+
+def compress(folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
+    """Run `edgekd compress --smoke` as a user would."""
+    command = [sys.executable, "-m", "edgekd.cli.main", "compress", "--smoke", "--run-folder", str(folder), *options]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+@pytest.fixture(scope="session")
+def smoke(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """One smoke run of the whole chain; who changes its folder works on a copy."""
+    folder = tmp_path_factory.mktemp("smoke") / "run"
+    return Run(folder, compress(folder))
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

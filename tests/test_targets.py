@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from edgekd.export.backend import BACKENDS
-from edgekd.quantize.scheme import SCHEMES
 
 from edgekd import catalogue, target
 from edgekd.errors import UsageError
+from edgekd.export.backend import BACKENDS
+from edgekd.quantize.scheme import SCHEMES
 
 EXACT = [n for n in catalogue.names("targets") if "same_as" not in catalogue.find("targets", n).read_text()]
 

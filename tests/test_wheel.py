@@ -62,7 +62,8 @@ def test_bare_install_says_what_compress_needs(bare: Path, tmp_path: Path) -> No
 
 
 def test_wheel_ships_the_data_folders(bare: Path, tmp_path: Path) -> None:
-    code = "from edgekd import catalogue as c; print(c.names('targets'), c.names('recipes'), c.folder('profiles').is_dir())"
+    names = "c.names('targets'), c.names('recipes'), c.folder('profiles').is_dir()"
+    code = f"from edgekd import catalogue as c; print({names})"
     answer = run(bare, "-c", code, cwd=tmp_path)
     assert "x86-avx2" in answer.stdout
     assert "mnist5k" in answer.stdout
@@ -81,7 +82,7 @@ def compressed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_compress_extra_runs_the_whole_chain(compressed: Path) -> None:
     report = json.loads((compressed / "run.json").read_text())
-    assert next(iter(report)) == "schema_version" or "verdict" in report
+    assert next(iter(report)) == "verdict"
     assert report["verdict"]["status"] in {"met", "missed", "not trustworthy"}
     assert (compressed / "report.md").read_text().startswith("# ")
 

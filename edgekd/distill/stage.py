@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import ClassVar, Literal
 
-import numpy as np
 import torch
 
 from edgekd.artifact import ArtifactSet
@@ -50,7 +49,7 @@ class DistillStage(Stage[DistillConfig]):
             model, artifacts, context, self.config, folder=context.folder / "training", title="distil the student"
         )
         folder = context.folder / "distilled"
-        probe = torch.from_numpy(data.normalised(dataset.calibration.take(np.arange(2)), dataset))
+        probe = torch.from_numpy(data.recorded(dataset))
         checkpoint.save(model, folder, spec, dataset.input_shape, dataset.classes, probe)
         validation = dataset.validation
         found = logits(model, data.normalised(validation, dataset))

@@ -30,10 +30,13 @@ MOST_VIEWS = 8
 class TeachConfig(LoopConfig):
     """How a student is taught."""
 
+    # Of a dozen mixtures on mnist5k this one gave the lowest validation loss for every seed tried; DIST is far the
+    # largest term at tau = 4 and needs the small weight.
     losses: dict[str, dict[str, Any]] = Field(
-        default={"dist": {}, "logits-kl": {}}, description="distillation losses and their options; none: labels only"
+        default={"dist": {"weight": 0.2}, "logits-kl": {"weight": 0.5}},
+        description="distillation losses and their options; none: labels only",
     )
-    label_weight: float = Field(default=1.0, ge=0, description="factor of the cross-entropy with the labels")
+    label_weight: float = Field(default=0.5, ge=0, description="factor of the cross-entropy with the labels")
     views: int | None = Field(
         default=None,
         ge=1,

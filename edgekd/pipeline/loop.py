@@ -61,7 +61,7 @@ def compress(asked: Request, progress: Progress) -> RunReport:
     torch.set_num_threads(asked.recipe.threads or len(os.sched_getaffinity(0)))
     with _alone_in(asked.run_folder):
         _write_inputs(asked)
-        runner = Runner(_context(asked, progress))
+        runner = Runner(context_of(asked, progress))
         refuse_early(stages, runner.context)
         turns: list[Turn] = []
         for number in range(asked.recipe.feedback_rounds):
@@ -147,7 +147,8 @@ def _rank(turn: Turn) -> tuple[int, float]:
     return order[turn.verdict.status], turn.told.measured_ms
 
 
-def _context(asked: Request, progress: Progress) -> Context:
+def context_of(asked: Request, progress: Progress) -> Context:
+    """Return what the stages of a run know about it."""
     cache = Path(os.environ.get("EDGEKD_CACHE") or Path.home() / ".cache" / "edgekd")
     return Context(
         run_folder=asked.run_folder,

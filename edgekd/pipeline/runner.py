@@ -49,8 +49,7 @@ class Runner:
         else:
             reused = True
         self._known[key] = found
-        new = [a for a in found.artifacts.artifacts if a.made_by == stage.name]
-        notes = {note: text for artifact in new for note, text in artifact.notes.items()}
+        notes = _notes(artifacts, found.artifacts)
         self.lines.append(StageLine(name=stage.name, seconds=found.seconds, reused=reused, notes=notes))
         log.info("%s: %s", stage.name, "reused" if reused else f"{found.seconds:.0f} s")
         return found.artifacts
@@ -112,3 +111,14 @@ class Runner:
                 "version": __version__,
             }
         )
+
+
+def _notes(before: ArtifactSet, after: ArtifactSet) -> dict[str, str]:
+    """Return what a stage noted about the artifacts it made or completed, each named where there are several."""
+    new = [a for a in after.artifacts if a not in before.artifacts]
+    several = len({a.network + a.scheme for a in new}) > 1
+    return {
+        f"{f'{a.network} in {a.scheme}, ' if several else ''}{note}": text
+        for a in new
+        for note, text in a.notes.items()
+    }

@@ -20,6 +20,7 @@ class PruneConfig(Schema):
     speedup: float | None = Field(
         default=None, gt=1, le=100, description="predicted latency before / after; absent: what the budget asks for"
     )
+    margin: float = Field(default=0.93, gt=0, le=1, description="share of the budget's latency limit to aim at")
     max_ratio: float = Field(default=0.75, gt=0, lt=1, description="largest share of a group's channels that may go")
     channel_step: int | None = Field(
         default=None, ge=1, description="widths become multiples of this; absent: the target's own step"

@@ -6,7 +6,6 @@ import logging
 from pathlib import Path
 from typing import ClassVar
 
-import numpy as np
 import torch
 from torch import nn
 
@@ -61,6 +60,7 @@ class PruneStage(Stage[PruneConfig]):
         cost = costs.cost(artifacts, context, step)
         whole = cost.of(kernels(model, dataset.input_shape))
         limit = costs.limit(whole, self.config.speedup, artifacts, context)
+        limit *= self.config.margin if self.config.speedup is None else 1
         if whole <= limit:
             log.warning(
                 "prune: %s needs %.4g of %.4g %s as it is; nothing has to go", parent.key, whole, limit, cost.unit
@@ -95,7 +95,7 @@ class PruneStage(Stage[PruneConfig]):
     def _keep(self, outcome: Outcome, parent: Artifact, context: Context, cost: Cost, whole: float) -> Artifact:
         dataset, model = data.load(context.recipe.data), outcome.model
         folder = context.folder / "pruned"
-        probe = torch.from_numpy(data.normalised(dataset.calibration.take(np.arange(2)), dataset))
+        probe = torch.from_numpy(data.recorded(dataset))
         spec = checkpoint.describe(context.path(parent)).spec
         checkpoint.save(model, folder, spec, dataset.input_shape, dataset.classes, probe)
         now = kernels(model, dataset.input_shape)

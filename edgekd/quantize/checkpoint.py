@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -30,9 +32,9 @@ class Quantized(Schema):
 def save(module: nn.Module, folder: Path, scheme: Scheme, of: Description, probe: Tensor) -> None:
     """Write what `prepare` made of the float network described by `of`, with its answer to `probe` (N, C, H, W)."""
     extra = {**of.extra, EXTRA: Quantized(scheme=scheme.name, attributes=of.attributes).plain()}
-    # One layout in all processes: another one takes other kernels, whose last bits can flip a rounding.
     plain = copy.deepcopy(module).to(memory_format=torch.contiguous_format).eval()  # type: ignore[call-overload]
-    checkpoint.save(plain, folder, of.spec, of.input_shape, of.classes, probe, extra)
+    with _reproducible():
+        checkpoint.save(plain, folder, of.spec, of.input_shape, of.classes, probe, extra)
 
 
 def load(folder: Path) -> nn.Module:
@@ -41,7 +43,19 @@ def load(folder: Path) -> nn.Module:
     Raises UsageError when the folder holds no quantized network or is damaged, EdgekdError when its answer to the
     recorded input has changed.
     """
-    return checkpoint.load(folder, rebuild)
+    with _reproducible():
+        return checkpoint.load(folder, rebuild)
+
+
+@contextmanager
+def _reproducible() -> Iterator[None]:
+    """Compute on one thread: other numbers of them may add in another order, and a last bit can flip a rounding."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def rebuild(description: Description) -> nn.Module:

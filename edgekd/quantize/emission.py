@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 
+from edgekd.errors import EdgekdError
 from edgekd.quantize.aten import arguments, aten, maker
 from edgekd.quantize.fake_quant import ActivationQuantizer, WeightQuantizer
 
@@ -25,7 +26,7 @@ def freeze(module: nn.Module) -> fx.GraphModule:
     Its weights are int8 buffers and can no longer be trained.
     """
     if not isinstance(module, fx.GraphModule):
-        raise TypeError(f"freeze takes what prepare returned, got {type(module).__name__}")
+        raise EdgekdError(f"freeze takes what prepare returned, got {type(module).__name__}")
     network = copy.deepcopy(module).eval()
     for node in list(network.graph.nodes):
         if node.op == "call_module":

@@ -109,7 +109,7 @@ class QuantizeStage(Stage[QuantizeConfig]):
             score=lambda network: self._accuracy(network, context),
         )
         outcome.module.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
-        probe = torch.from_numpy(images[:2])
+        probe = torch.from_numpy(data.recorded(data.load(context.recipe.data)))
         checkpoint_of_variant.save(outcome.module, folder / "torch", scheme, source.description, probe)
         write(freeze(outcome.module), folder / "model.onnx", source.description.input_shape)
         return self._artifacts(scheme, source, outcome, folder, context)

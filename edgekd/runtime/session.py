@@ -1,7 +1,5 @@
 """A built engine, opened and bound once; edgekd and an app call a runtime only this way, so both see the same cost."""
 
-
-
 from __future__ import annotations
 
 import importlib

@@ -15,7 +15,9 @@ from edgekd.schema import from_mapping
 from edgekd.train.dataset import DATASETS, DataSet, Split
 from edgekd.train.splits import balanced
 
-__all__ = ["balanced", "load", "normalised"]
+__all__ = ["balanced", "load", "normalised", "recorded"]
+
+_RECORDED = 64
 
 
 def load(spec: DataSpec) -> DataSet:
@@ -49,6 +51,14 @@ def normalised(split: Split, data: DataSet) -> NDArray[np.float32]:
     images -= mean
     images /= std
     return images
+
+
+def recorded(data: DataSet) -> NDArray[np.float32]:
+    """Return the inputs every checkpoint records with its outputs: the first calibration images, normalised.
+
+    Enough of them that an engine's agreement with its network means something.
+    """
+    return normalised(data.calibration.take(np.arange(min(_RECORDED, len(data.calibration)))), data)
 
 
 def check(data: DataSet) -> DataSet:

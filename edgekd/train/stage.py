@@ -22,7 +22,7 @@ from edgekd.stage import Context, Stage
 from edgekd.train import checkpoint
 from edgekd.train.augment import augmentation
 from edgekd.train.batches import AugmentedBatches, Batch
-from edgekd.train.data import load, normalised
+from edgekd.train.data import load, normalised, recorded
 from edgekd.train.dataset import DataSet
 from edgekd.train.evaluate import accuracy, logits
 from edgekd.train.loop import LoopConfig, train
@@ -131,7 +131,7 @@ class TeacherStage(Stage[TeacherConfig]):
         return digest_of([1, recipe.model.plain(), data.digest, data.input_shape, drawn, config, recipe.seed])[:32]
 
     def _save(self, model: nn.Module, folder: Path, data: DataSet, context: Context) -> None:
-        probe = torch.from_numpy(normalised(data.calibration.take(np.arange(1)), data))
+        probe = torch.from_numpy(recorded(data))
         checkpoint.save(model, folder, context.recipe.model, data.input_shape, data.classes, probe)
 
     def _refuse_weak(self, percent: float, data: DataSet) -> None:

@@ -12,6 +12,7 @@ import torch
 
 from edgekd.artifact import Artifact, ArtifactSet
 from edgekd.errors import EdgekdError, UsageError
+from edgekd.prune.config import PruneConfig
 from edgekd.prune.cut import Cut
 from edgekd.prune.stage import PruneStage
 from edgekd.schema import read_json
@@ -126,10 +127,10 @@ def test_several_cuts_resume_to_the_same_weights(artifacts: ArtifactSet, root: P
 
 
 def test_the_budget_and_the_probes_say_how_far(artifacts: ArtifactSet, root: Path, probes: Artifact) -> None:
-    limit = 0.9 * milliseconds(16)
+    limit = 0.95 * milliseconds(16)
     where = context(root, "budget", budget={"latency_ms": limit}, stages={"search": {}, "prune": {}})
     pruned = run(stage(channel_step=None, max_ratio=0.5, recovery=None), artifacts.add(probes), where)
-    assert value(pruned, "latency_ms_p90") <= limit
+    assert value(pruned, "latency_ms_p90") <= PruneConfig().margin * limit
     assert value(pruned, "speedup") >= 1.1
     assert "limit" not in pruned.notes
 

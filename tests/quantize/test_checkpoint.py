@@ -76,6 +76,17 @@ def test_a_fresh_process_gets_the_same_answer(saved: tuple[Path, nn.Module], tmp
     assert torch.equal(torch.load(tmp_path / "y.pt"), expected)
 
 
+def test_the_number_of_threads_does_not_matter_and_is_left_alone(saved: tuple[Path, nn.Module]) -> None:
+    folder, _ = saved
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        quantized.load(folder / "u8w7")
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
+
+
 def test_a_float_network_is_not_taken_for_a_quantized_one(saved: tuple[Path, nn.Module]) -> None:
     folder, _ = saved
     with pytest.raises(UsageError, match="holds a float network"):

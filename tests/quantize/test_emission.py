@@ -7,6 +7,7 @@ import onnx
 import pytest
 import torch
 
+from edgekd.errors import EdgekdError
 from edgekd.export.backend import BACKENDS
 from edgekd.export.onnx_file import write
 from edgekd.models.build import build
@@ -128,5 +129,5 @@ def test_a_bias_that_no_step_can_hold_stays_float(tmp_path: Path) -> None:
 
 
 def test_only_a_prepared_network_can_be_frozen() -> None:
-    with pytest.raises(TypeError, match="Linear"):
+    with pytest.raises(EdgekdError, match="Linear"):
         freeze(torch.nn.Linear(2, 2))

@@ -36,7 +36,12 @@ def diverging(module: nn.Module) -> None:
 def run(calibrated: float, train, when: str = "auto"):
     module = Scored(calibrated)
     outcome = train_where_needed(
-        module, floating=98.0, when=when, tolerance=0.3, train=train, score=lambda network: float(network.weight.detach())
+        module,
+        floating=98.0,
+        when=when,
+        tolerance=0.3,
+        train=train,
+        score=lambda network: float(network.weight.detach()),
     )
     assert outcome.calibrated == pytest.approx(calibrated, abs=1e-4)
     assert float(module.weight.detach()) == pytest.approx(calibrated, abs=1e-4)

@@ -44,6 +44,8 @@ def command(
     """Run `edgekd compress`; returns the exit code."""
     from edgekd.pipeline import request
 
+    sys.path.insert(0, "")  # a user's factory `module:function` may stand in the folder the command is run in
+
     limits = {"latency_ms": max_latency_ms, "peak_memory_mb": max_memory_mb, "accuracy_drop": max_accuracy_drop}
     short = tuple(f"budget.{name}={value}" for name, value in limits.items() if value is not None)
     asked = request.resolve("smoke" if smoke else recipe, target, run_folder, (*overrides, *short))

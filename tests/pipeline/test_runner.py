@@ -1,0 +1,117 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pytest
+
+from edgekd import catalogue, recipe, target
+from edgekd.artifact import ArtifactSet
+from edgekd.errors import ResourceError, UsageError
+from edgekd.pipeline.runner import Runner
+from edgekd.schema import Schema
+from edgekd.stage import Context, Stage
+
+
+class Letters(Schema):
+    text: str = "a"
+
+
+class Write(Stage[Letters]):
+    """Writes a letter and counts how often."""
+
+    name: ClassVar[str] = "write"
+    Config: ClassVar[type[Schema]] = Letters
+    runs: ClassVar[list[str]] = []
+
+    def run(self, artifacts: ArtifactSet, context: Context) -> ArtifactSet:
+        self.runs.append(self.config.text)
+        context.folder.mkdir(parents=True, exist_ok=True)
+        path = context.folder / "letter"
+        path.write_text(self.config.text + (path.read_text() if path.exists() else ""))
+        notes = {"letter": self.config.text}
+        return artifacts.add(context.store(path, network="x", format="torch", made_by=self.name, notes=notes))
+
+
+class Judge(Write):
+    """A stage that depends on the budget."""
+
+    name: ClassVar[str] = "judge"
+    judges_cost: ClassVar[bool] = True
+
+
+class Dies(Stage[Letters]):
+    """A stage that fails after it has written something."""
+
+    name: ClassVar[str] = "dies"
+    Config: ClassVar[type[Schema]] = Letters
+    error: ClassVar[type[BaseException]] = KeyboardInterrupt
+
+    def run(self, artifacts: ArtifactSet, context: Context) -> ArtifactSet:
+        (context.folder / "half").write_text("half")
+        raise self.error("no")
+
+
+@pytest.fixture(autouse=True)
+def _count_anew() -> None:
+    Write.runs.clear()
+
+
+def runner(folder: Path, **changes: Any) -> Runner:
+    loaded = recipe.load(catalogue.find("recipes", "smoke")).replace(**changes)
+    return Runner(Context(folder, folder, folder / "cache", loaded, target.load("x86-avx2"), origin_is_device=True))
+
+
+def test_a_stage_with_the_same_inputs_is_reused_across_processes_and_rounds(tmp_path: Path) -> None:
+    first = runner(tmp_path)
+    made = first.run(Write(Letters()), ArtifactSet())
+    assert first.run(Write(Letters()), ArtifactSet()) == made
+    assert runner(tmp_path).run(Write(Letters()), ArtifactSet()) == made
+    assert Write.runs == ["a"]
+    assert [(line.name, line.reused) for line in first.lines] == [("write", False), ("write", True)]
+    assert first.lines[0].notes == {"letter": "a"}
+
+
+def test_another_option_seed_or_input_runs_again_in_an_empty_folder(tmp_path: Path) -> None:
+    runner(tmp_path).run(Write(Letters()), ArtifactSet())
+    made = runner(tmp_path).run(Write(Letters(text="b")), ArtifactSet())
+    assert (tmp_path / made.artifacts[0].path).read_text() == "b", "nothing of the other run is left"
+    runner(tmp_path, seed=1).run(Write(Letters(text="b")), ArtifactSet())
+    assert Write.runs == ["a", "b", "b"]
+
+
+def test_only_stages_that_judge_cost_depend_on_the_budget(tmp_path: Path) -> None:
+    for ratio in (0.5, 0.4):
+        budget = {"latency_ratio": ratio}
+        runner(tmp_path / "w", budget=budget).run(Write(Letters()), ArtifactSet())
+        runner(tmp_path / "j", budget=budget).run(Judge(Letters()), ArtifactSet())
+    assert Write.runs == ["a", "a", "a"]
+
+
+def test_a_changed_artifact_is_noticed_and_made_again(tmp_path: Path) -> None:
+    made = runner(tmp_path).run(Write(Letters()), ArtifactSet())
+    (tmp_path / made.artifacts[0].path).write_text("damaged")
+    runner(tmp_path).run(Write(Letters()), ArtifactSet())
+    assert Write.runs == ["a", "a"]
+
+
+def test_a_killed_stage_finds_its_own_files_again(tmp_path: Path) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        runner(tmp_path).run(Dies(Letters()), ArtifactSet())
+    with pytest.raises(KeyboardInterrupt):
+        runner(tmp_path).run(Dies(Letters()), ArtifactSet())
+    assert (tmp_path / "stages" / "01-dies" / "half").is_file()
+    with pytest.raises(KeyboardInterrupt):
+        runner(tmp_path, seed=9).run(Dies(Letters()), ArtifactSet())
+
+
+def test_an_error_names_the_stage_and_those_before_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    here = runner(tmp_path)
+    here.run(Write(Letters()), ArtifactSet())
+    monkeypatch.setattr(Dies, "error", UsageError)
+    with pytest.raises(UsageError) as caught:
+        here.run(Dies(Letters()), ArtifactSet())
+    assert "stage 'dies' failed; finished before it: write" in caught.value.__notes__[0]
+    monkeypatch.setattr(Dies, "error", MemoryError)
+    with pytest.raises(ResourceError, match="stage 'dies' ran out of memory"):
+        here.run(Dies(Letters()), ArtifactSet())

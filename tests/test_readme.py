@@ -1,0 +1,58 @@
+"""What is written is run: commands, the Python example, links; the tree in the README is the tree."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import Run
+
+ROOT = Path(__file__).resolve().parent.parent
+README = (ROOT / "README.md").read_text()
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+FENCES = re.findall(r"```(\w*)\n(.*?)```", README, flags=re.S)
+SHELL = [line for kind, text in FENCES if kind == "sh" for line in text.splitlines()]
+COMMANDS = [line.split("#")[0].strip() for line in SHELL if "edgekd " in line]
+
+
+@pytest.mark.parametrize("line", COMMANDS)
+def test_every_command_of_the_readme_is_accepted(line: str, tmp_path: Path) -> None:
+    _, *arguments = shlex.split(line)
+    if arguments[0] == "compress":
+        arguments.append("--dry-run")
+    command = [sys.executable, "-m", "edgekd.cli.main", *arguments]
+    answer = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
+    assert answer.returncode == 0, answer.stderr
+
+
+def test_the_two_commands_are_targets_of_the_makefile() -> None:
+    makefile = (ROOT / "Makefile").read_text()
+    for target in re.findall(r"^make (\w+)", README, flags=re.M):
+        assert re.search(rf"^{target}:", makefile, flags=re.M), target
+
+
+def test_the_python_example_runs_on_a_bundle(smoke: Run, tmp_path: Path) -> None:
+    code = next(text for kind, text in FENCES if kind == "python")
+    (tmp_path / "runs" / "mnist5k").mkdir(parents=True)
+    os.symlink(smoke.folder / "bundle", tmp_path / "runs" / "mnist5k" / "bundle")
+    answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=tmp_path)
+    assert answer.returncode == 0, answer.stderr
+
+
+def test_every_folder_in_the_tree_exists() -> None:
+    tree = next(text for kind, text in FENCES if kind == "" and "edgekd/" in text)
+    for name in re.findall(r"^(?:├──|└──|│   ├──|│   └──) (\S+)/", tree, flags=re.M):
+        assert (ROOT / name).is_dir() or (ROOT / "edgekd" / name).is_dir(), name
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda path: path.name)
+def test_every_link_leads_somewhere(page: Path) -> None:
+    for link in re.findall(r"\]\(([^)#]+)\)", page.read_text()):
+        if not link.startswith("http"):
+            assert (page.parent / link).exists(), link
