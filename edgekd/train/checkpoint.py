@@ -82,12 +82,15 @@ def describe(folder: Path) -> Description:
     return read_json(Description, folder / _DESCRIPTION)
 
 
-def load(folder: Path, rebuild: Callable[[Description], nn.Module] | None = None) -> nn.Module:
+def load(
+    folder: Path, rebuild: Callable[[Description], nn.Module] | None = None, tolerance: float = _TOLERANCE
+) -> nn.Module:
     """Return a saved network in eval mode.
 
     `rebuild` makes the module whose state dict was saved; by default the specification is built and its layers take
-    the recorded sizes. Raises UsageError when files are missing or damaged, EdgekdError when the weights do not fit or
-    the recorded input is answered differently.
+    the recorded sizes. `tolerance` is how far an answer may be off, as a share of the largest. Raises UsageError when
+    files are missing or damaged, EdgekdError when the weights do not fit or the recorded input is answered
+    differently.
     """
     description = describe(folder)
     weights, probe = _read(folder / _WEIGHTS), _read(folder / _PROBE)
@@ -101,7 +104,7 @@ def load(folder: Path, rebuild: Callable[[Description], nn.Module] | None = None
     model.eval()
     answer, expected = _answer(model, probe["input"]), probe["output"]
     worst = float((answer - expected).abs().max()) if answer.shape == expected.shape else float("inf")
-    if not worst <= _TOLERANCE * max(1.0, float(expected.abs().max())):
+    if not worst <= tolerance * max(1.0, float(expected.abs().max())):
         raise EdgekdError(
             f"{folder}: the loaded network answers the recorded input differently (by {worst:.3g}); "
             "the code that builds it has changed since it was saved, or the files are damaged"
