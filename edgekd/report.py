@@ -45,10 +45,10 @@ class Row(Schema):
     engine: str
     figures: tuple[Figure, ...]
 
-    def text(self, name: str, digits: int = 3) -> str:
-        """Return one cell."""
+    def text(self, name: str) -> str:
+        """Return one cell; percents need a digit more."""
         found = next((figure for figure in self.figures if figure.name == name), None)
-        return found.text(digits) if found else "–"
+        return found.text(4 if "percent" in name else 3) if found else "–"
 
 
 class Round(Schema):
@@ -121,21 +121,17 @@ class RunReport(Schema):
 
     def _table(self) -> list[str]:
         names = list(dict.fromkeys(figure.name for row in self.rows for figure in row.figures))
-        samples = {f.name: f.samples for row in self.rows for f in row.figures}
+        samples = {f.name: str(f.samples) for row in self.rows for f in row.figures}
         return [
             "## What each stage contributed",
             "",
-            "Each row is the fastest engine of that network and arithmetic; ratios are paired, process by process.",
-            "Square brackets: confidence bounds.",
+            "Each column is the fastest engine of that network and arithmetic; ratios are paired, process by process,",
+            "and a speed-up is over the column before. Square brackets: confidence bounds.",
             "",
-            _line(["", "engine", *names]),
-            _line(["---"] * (len(names) + 2)),
-            *(
-                _line([row.what, f"`{row.engine}`", *(row.text(n, 4 if "percent" in n else 3) for n in names)])
-                for row in self.rows
-            ),
-            "",
-            "Samples: " + ", ".join(f"{name} {count}" for name, count in samples.items()) + ".",
+            _line(["", *(row.what for row in self.rows), "samples"]),
+            _line(["---"] * (len(self.rows) + 2)),
+            _line(["engine", *(f"`{row.engine.rpartition('/')[2]}`" for row in self.rows), ""]),
+            *(_line([name, *(row.text(name) for row in self.rows), samples[name]]) for name in names),
             "",
         ]
 

@@ -7,6 +7,7 @@ from typing import ClassVar, Literal
 import torch
 
 from edgekd.artifact import ArtifactSet
+from edgekd.distill.loss import create
 from edgekd.distill.teach import TeachConfig, teach
 from edgekd.errors import UsageError
 from edgekd.figure import Figure
@@ -32,8 +33,9 @@ class DistillStage(Stage[DistillConfig]):
     Config: ClassVar[type[Schema]] = DistillConfig
 
     def requires(self, artifacts: ArtifactSet, context: Context) -> None:
-        """Need a teacher where there is a distillation loss, and a choice where the student is `auto`."""
+        """Need losses that exist, a teacher where there is one, and a choice where the student is `auto`."""
         del context
+        create(self.config.losses)
         if self.config.losses and not artifacts.all(network="teacher", scheme="fp32", written_as="torch"):
             raise UsageError("stage distill needs a teacher; put the stage 'teacher' before it or set losses: {}")
         if self.config.student == "auto" and not artifacts.all(written_as="choice"):

@@ -89,11 +89,11 @@ def _bounded(name: str, limit: float, figure: Figure, subject: str, unit: str) -
 
 def _accuracy(limit: float, figure: Figure) -> Check:
     status: Status = "met" if figure.value <= limit else "missed"
-    paired = ""
+    bounds = ""
     if figure.lower is not None and figure.upper is not None and figure.confidence is not None:
-        paired = f" (paired {figure.confidence:.0%} bounds {figure.lower:+.2f} and {figure.upper:+.2f})"
+        bounds = f" [{figure.lower:+.2f}, {figure.upper:+.2f}; paired, {figure.confidence:.0%}]"
     sentence = (
-        f"accuracy drop is {figure.value:.2f} points on {figure.samples} inputs{paired}, limit {limit:.3g}, "
+        f"accuracy drop is {figure.value:.2f}{bounds} points on {figure.samples} inputs, limit {limit:.3g}, "
         "judged by the point estimate"
     )
     return _check("accuracy_drop", limit, figure, status, sentence)

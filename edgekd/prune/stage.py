@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from edgekd.artifact import Artifact, ArtifactSet
+from edgekd.distill.loss import create as create_losses
 from edgekd.distill.teach import teach
 from edgekd.errors import EdgekdError, UsageError
 from edgekd.figure import Figure
@@ -45,6 +46,8 @@ class PruneStage(Stage[PruneConfig]):
         if self.config.speedup is None and (silent or "search" not in context.recipe.stages):
             costs.limit(0.0, None, artifacts, context)
         recovery = self.config.recovery
+        if recovery is not None:
+            create_losses(recovery.losses)
         if recovery is not None and self.config.steps > 1 and self.config.between_epochs > recovery.epochs:
             raise UsageError(
                 f"stages.prune: between_epochs ({self.config.between_epochs}) is more than recovery.epochs "
