@@ -29,7 +29,7 @@ check: $(READY)
 	@rm -f .import-linter.log
 
 bench: $(READY)
-	@for script in tools/bench_*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done
+	@for script in tools/bench_*.py; do echo "== $$script"; $(BIN)/python -m tools.$$(basename $$script .py) || exit 1; done
 
 clean:
 	rm -rf runs dist .mypy_cache .ruff_cache .pytest_cache

@@ -1,6 +1,6 @@
 """Does the teacher help? The same student, trained equally long with and without it; paired over seeds.
 
-    python tools/bench_teacher.py [--recipe mnist5k] [--seeds 5] [--json FILE]
+    python -m tools.bench_teacher [--recipe mnist5k] [--seeds 5] [--json FILE]
 
 Both students have the same layers, so the same latency. Prints accuracy on the test split of each pair, the mean
 difference and its 95 % interval (Student's t over seeds). The teacher is the recipe's own, trained once.

@@ -1,6 +1,6 @@
 """What `edgekd.runtime`'s predict costs over a bare call of the runtime, interleaved, on a network of about 1 ms.
 
-    python -m tools.runtime_overhead
+    python -m tools.bench_runtime
 
 Prints the ratio of the medians for each runtime; the goal is at most 1.05.
 """

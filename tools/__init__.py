@@ -1,0 +1,1 @@
+"""Benchmarks and maintainers' jobs, one script each."""
