@@ -79,7 +79,7 @@ class Stage(ABC, Generic[C]):
     name: ClassVar[str]
     Config: ClassVar[type[Schema]]
     judges_cost: ClassVar[bool] = False
-    """Whether the result depends on the budget and on what the last round measured."""
+    """Whether the result depends on the budget, on profiles and on what the last round measured."""
 
     def __init__(self, config: C) -> None:
         self.config = config

@@ -81,7 +81,7 @@ def main() -> NoReturn:
         error.show()
         code = ExitCode.USAGE
     except EdgekdError as error:
-        click.echo(f"edgekd: {error}", err=True)
+        click.echo("\n".join([f"edgekd: {error}", *getattr(error, "__notes__", [])]), err=True)
         code = error.exit_code
     except (KeyboardInterrupt, click.Abort):
         click.echo(f"interrupted; to resume: {_command_line()}", err=True)

@@ -101,7 +101,7 @@ def _rows(  # noqa: PLR0917
         figures = [
             _renamed(record, latency_name(percentile)),
             paired_ratio(record, teacher, percentile, "share_of_teacher"),
-            paired_ratio(before, record, percentile, "speedup_over_row_before"),
+            paired_ratio(before, record, percentile, "speedup_over_previous"),
             *(f for name in _SHOWN if (f := record.figure(name))),
             *(f.replace(name=f"{f.name}_test") for f in tested.get(record.key, ())),
             *{f.name: f for f in counted if f.name in _COUNTED}.values(),

@@ -19,6 +19,7 @@ from edgekd.errors import UsageError
 from edgekd.gate import verdict as gate
 from edgekd.measure import machine
 from edgekd.measure.stage import MeasureConfig, MeasureStage
+from edgekd.measure.turns import usable_cores
 from edgekd.pipeline import closing
 from edgekd.pipeline.request import Request
 from edgekd.pipeline.runner import Runner
@@ -58,7 +59,7 @@ def compress(asked: Request, progress: Progress) -> RunReport:
     """
     begin = time.monotonic()
     stages = configured(asked.recipe)
-    torch.set_num_threads(asked.recipe.threads or len(os.sched_getaffinity(0)))
+    torch.set_num_threads(asked.recipe.threads or usable_cores())
     with _alone_in(asked.run_folder):
         _write_inputs(asked)
         runner = Runner(context_of(asked, progress))
@@ -137,8 +138,9 @@ def _drift_free(measured_ms: float, profile: Profile, context: Context, artifact
 
 
 def _is_final(turn: Turn, correction: float) -> bool:
-    """Say whether another round can change anything."""
-    return turn.verdict.status == "met" or abs(turn.told.correction / correction - 1) < _SAME_CHOICE
+    """Say whether another round can change anything; what another machine measured corrects nothing."""
+    same_choice = abs(turn.told.correction / correction - 1) < _SAME_CHOICE
+    return turn.verdict.status == "met" or turn.profile.origin != "device" or same_choice
 
 
 def _rank(turn: Turn) -> tuple[int, float]:

@@ -100,7 +100,9 @@ class Runner:
             {
                 "stage": stage.name,
                 "config": stage.config.plain(),
-                "inputs": [(a.key, a.digest) for a in artifacts.artifacts],
+                "inputs": [
+                    (a.key, a.digest) for a in artifacts.artifacts if stage.judges_cost or a.format != "profile"
+                ],
                 "model": recipe.model.plain(),
                 "data": recipe.data.plain(),
                 "seed": recipe.seed,
