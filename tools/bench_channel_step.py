@@ -74,7 +74,7 @@ def main() -> None:
         for runtime in target.runtimes:
             for scheme in ("fp32", target.scheme_for(runtime) or "fp32"):
                 engines = [build(width, scheme, runtime, folder) for width in given.widths]
-                records = measure(
+                series = measure(
                     engines,
                     folder / "inputs.npy",
                     OperatingPoint(),
@@ -84,7 +84,7 @@ def main() -> None:
                     progress=best_for_this_output(),
                     title=f"{scheme} in {runtime}",
                 )
-                times = np.array([np.median(record.per_process["latency_ms_p50"]) for record in records])
+                times = np.array([np.median(record.per_process["latency_ms_p50"]) for record in series.records])
                 print(f"{scheme} in {runtime}".ljust(28), *(f"{ratio:6.2f}" for ratio in times / times[-1]))
 
 

@@ -21,7 +21,7 @@ from edgekd.measure.turns import WARM_MOST_S, Round, blocks_needed
 from edgekd.profile import EngineRecord
 from edgekd.stage import Progress
 
-__all__ = ["Engine", "Series", "measure", "measure_series"]
+__all__ = ["Engine", "Series", "measure"]
 
 MOST_DISTURBED = 0.2
 """Share of blocks that had to wait for a processor in all their attempts, above which nobody should believe them."""
@@ -37,25 +37,6 @@ class Series:
 
 
 def measure(
-    engines: Sequence[Engine],
-    inputs: Path,
-    point: OperatingPoint,
-    percentile: float,
-    *,
-    processes: int,
-    raw: Path,
-    progress: Progress,
-    title: str,
-    origin: Origin = "host",
-) -> list[EngineRecord]:
-    """Return the latency record of each engine; see `measure_series`, which also tells about the machine."""
-    series = measure_series(
-        engines, inputs, point, percentile, processes=processes, raw=raw, progress=progress, title=title, origin=origin
-    )
-    return series.records
-
-
-def measure_series(
     engines: Sequence[Engine],
     inputs: Path,
     point: OperatingPoint,

@@ -19,7 +19,7 @@ from edgekd.measure.engine import Engine
 from edgekd.measure.evaluate import evaluate_split
 from edgekd.measure.lock import measurement_lock
 from edgekd.measure.memory import peak_memory
-from edgekd.measure.series import Series, measure_series
+from edgekd.measure.series import Series, measure
 from edgekd.profile import Kernel, Profile
 from edgekd.schema import Field, Schema, write_json
 from edgekd.stage import Context, Stage
@@ -83,7 +83,7 @@ class MeasureStage(Stage[MeasureConfig]):
 
     def _latencies(self, engines: Sequence[Engine], inputs: Path, origin: Origin, context: Context) -> Series:
         budget = context.recipe.budget
-        return measure_series(
+        return measure(
             engines,
             inputs,
             budget.operating_point,

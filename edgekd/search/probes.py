@@ -17,7 +17,7 @@ from edgekd.export.backend import BACKENDS
 from edgekd.figure import Origin
 from edgekd.measure import machine
 from edgekd.measure.engine import Engine
-from edgekd.measure.series import measure_series
+from edgekd.measure.series import measure
 from edgekd.profile import Profile
 from edgekd.quantize.emission import freeze
 from edgekd.quantize.prepare import calibrate, prepare
@@ -89,7 +89,7 @@ class Bench:
         inputs = context.folder / "inputs.npy"
         np.save(inputs, self.images)
         origin: Origin = "device" if context.origin_is_device else "host"
-        series = measure_series(
+        series = measure(
             engines,
             inputs,
             budget.operating_point,

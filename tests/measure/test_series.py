@@ -11,7 +11,7 @@ from edgekd.errors import MeasurementError, UsageError
 from edgekd.measure import series
 from edgekd.measure.comparison import fastest_teacher, paired_ratio
 from edgekd.measure.connection import Connection, local
-from edgekd.measure.series import Engine, Series, looks_of, measure_series
+from edgekd.measure.series import Engine, Series, looks_of, measure
 from edgekd.stage import Progress
 from tests.measure.tiny_engines import engine, write_inputs, write_onnx, write_openvino
 
@@ -44,7 +44,7 @@ def _engines(folder: Path) -> list[Engine]:
 
 
 def _measure(folder: Path, raw: Path, processes: int, connection: Connection | None = None) -> Series:
-    return measure_series(
+    return measure(
         _engines(folder),
         folder / "inputs.npy",
         OperatingPoint(),
@@ -102,7 +102,7 @@ def test_an_engine_that_cannot_be_opened_ends_the_series(folder: Path, tmp_path:
     broken = tmp_path / "broken.onnx"
     broken.write_bytes(b"no network")
     with pytest.raises(MeasurementError, match="broken/fp32/onnxruntime"):
-        measure_series(
+        measure(
             [engine(broken, "broken")],
             folder / "inputs.npy",
             OperatingPoint(),
