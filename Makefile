@@ -1,7 +1,7 @@
 .PHONY: setup compress test check bench clean
 .DEFAULT_GOAL := compress
 
-PYTHON ?= python3.11
+PYTHON ?= $(shell command -v python3.11 || command -v python3 || echo python3.11)
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready

@@ -34,6 +34,28 @@ def smoke(tmp_path_factory: pytest.TempPathFactory) -> Run:
     return Run(folder, compress(folder))
 
 
+_EXPECTED_SKIPS = ("a long study",)
+_unexpected: list[str] = []
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    if report.skipped and isinstance(report.longrepr, tuple):
+        reason = str(report.longrepr[2]).removeprefix("Skipped: ")
+        if not reason.startswith(_EXPECTED_SKIPS):
+            _unexpected.append(f"{report.nodeid}: {reason}")
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """In continuous integration a test that is skipped for an unknown reason is a test that is missing."""
+    if os.environ.get("CI") and _unexpected and session.exitstatus == 0:
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    for line in _unexpected:
+        terminalreporter.write_line(f"unexpectedly skipped: {line}", red=True)
+
+
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--slow", action="store_true", help="also run the long studies")
 

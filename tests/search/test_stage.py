@@ -74,7 +74,7 @@ def test_the_next_round_chooses_again_without_measuring(
     def refuse(*_: object, **__: object) -> None:
         raise AssertionError
 
-    monkeypatch.setattr(probes, "measure_series", refuse)
+    monkeypatch.setattr(probes, "measure", refuse)
     first = read_json(Feasibility, run_in(root).folder / "feasibility.json")
     again = replace(run_in(root, "07-search"), correction=2.0)
     searched(again)
