@@ -9,8 +9,9 @@ READY := $(VENV)/.ready
 # The stamp makes a second `make` start at once; it is renewed when the locked set or the package's metadata changes.
 $(READY): constraints.txt pyproject.toml
 	@command -v $(PYTHON) >/dev/null || { echo "edgekd needs Python 3.11 or newer; name one with: make PYTHON=/path/to/python"; exit 2; }
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt torch==2.13.0 --editable '.[compress,demo,dev]'
+	@echo "installing the locked set into $(VENV) ..."
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt torch==2.13.0 --editable '.[compress,demo,dev]'
 	@touch $@
 
 setup: $(READY)
