@@ -57,11 +57,11 @@ def test_a_child_that_answers_too_late_for_the_end_is_killed() -> None:
 
 def test_what_is_no_protocol_is_refused() -> None:
     with (
-        _child("print('Welcome to my board!'); sys.stdin.read()") as child,
+        _child("print('Welcome to my board!', flush=True); sys.stdin.read()") as child,
         pytest.raises(MeasurementError, match="Welcome"),
     ):
         child.greet(10)
-    with _child("print('{\"protocol\": 99}')") as child, pytest.raises(TargetError, match="99"):
+    with _child("print('{\"protocol\": 99}', flush=True)") as child, pytest.raises(TargetError, match="99"):
         child.greet(10)
 
 
