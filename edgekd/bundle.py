@@ -17,6 +17,7 @@ from typing import Literal, Self
 
 from edgekd import __version__
 from edgekd.artifact import TensorSpec
+from edgekd.disk import whole_folder
 from edgekd.errors import EdgekdError, UsageError
 from edgekd.figure import Figure
 from edgekd.schema import Field, Schema, model_validator, read_json, write_json, write_text
@@ -68,7 +69,7 @@ class Description(Schema):
 
     name: str
     target: str
-    threads: int = Field(default=1, ge=1, description="of the operating point the figures hold at")
+    threads: int = Field(default=1, ge=1, le=1024, description="of the operating point the figures hold at")
     input: TensorSpec
     output: TensorSpec
     preprocessing: Preprocessing
@@ -91,12 +92,22 @@ class Manifest(Description):
     def _holds_together(self) -> Self:
         if self.chosen not in self.engines:
             raise ValueError(f"chosen = '{self.chosen}' is not among engines {sorted(self.engines)}")
+        channels = self.input.shape[1] if len(self.input.shape) > 1 else None
+        if len(self.preprocessing.mean) != channels:
+            raise ValueError(f"mean and std have {len(self.preprocessing.mean)} values, the input {channels} channels")
+        if not self.output.shape or self.output.shape[-1] not in {None, len(self.class_names)}:
+            raise ValueError(f"the output has the shape {self.output.shape}, there are {len(self.class_names)} classes")
         for path in self.files:
             if PurePosixPath(path).is_absolute() or ".." in PurePosixPath(path).parts:
                 raise ValueError(f"files: '{path}' lies outside the bundle")
         for engine in self.engines.values():
-            if engine.variant not in self.variants or not {engine.path, *engine.files} <= self.files.keys():
-                raise ValueError(f"engine '{engine.path}' names a variant or a file the bundle has not")
+            if engine.variant not in self.variants or engine.path not in engine.files:
+                raise ValueError(f"engine '{engine.path}' names no variant of the bundle, or is not among its files")
+            if not set(engine.files) <= self.files.keys():
+                raise ValueError(f"engine '{engine.path}' names a file the bundle has not")
+        for variant in self.variants.values():
+            if variant.onnx not in self.files:
+                raise ValueError(f"variant '{variant.onnx}' is a file the bundle has not")
         return self
 
 
@@ -118,8 +129,11 @@ def write(folder: Path, description: Description, shipments: Sequence[Shipment])
 
     Raises EdgekdError when two shipments claim the same runtime or put different networks under one arithmetic.
     """
-    unfinished = folder.with_name(f".{folder.name}.unfinished")
-    shutil.rmtree(unfinished, ignore_errors=True)
+    with whole_folder(folder) as unfinished:
+        return _fill(unfinished, description, shipments)
+
+
+def _fill(unfinished: Path, description: Description, shipments: Sequence[Shipment]) -> Manifest:
     variants: dict[str, Variant] = {}
     engines: dict[str, ShippedEngine] = {}
     for shipment in shipments:
@@ -143,8 +157,6 @@ def write(folder: Path, description: Description, shipments: Sequence[Shipment])
     )
     write_json(manifest, unfinished / _MANIFEST)
     write_text(f"{_sha256(unfinished / _MANIFEST)}  {_MANIFEST}\n", unfinished / _SEAL)
-    shutil.rmtree(folder, ignore_errors=True)
-    unfinished.replace(folder)
     return manifest
 
 
@@ -166,22 +178,38 @@ def read(folder: Path) -> Manifest:
 
 
 def verify(folder: Path) -> Manifest:
-    """Return the manifest once every digest holds; raises UsageError naming the first damaged or missing file."""
+    """Return the manifest once every digest holds and nothing stands beside what it lists.
+
+    Raises UsageError naming the first file that is damaged, missing, a link, or not in the manifest.
+    """
     if not (folder / _MANIFEST).is_file():
         raise UsageError(f"{folder} is not a bundle: it has no {_MANIFEST}")
-    try:
-        sealed = (folder / _SEAL).read_text(encoding="utf-8").split()
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"{folder / _SEAL} is damaged or missing: {error}") from None
-    if sealed != [_sha256(folder / _MANIFEST), _MANIFEST]:
+    present = _files(folder)
+    if _SEAL not in present:
+        raise UsageError(f"{folder / _SEAL} is missing; copy the bundle again")
+    if (folder / _SEAL).read_bytes() != f"{_sha256(folder / _MANIFEST)}  {_MANIFEST}\n".encode():
         raise UsageError(f"{folder / _MANIFEST} is damaged: its digest is not the one {_SEAL} holds; copy it again")
     manifest = read(folder)
     for name, digest in manifest.files.items():
-        if not (folder / name).is_file():
+        if name not in present:
             raise UsageError(f"{folder / name} is missing; copy the bundle again")
         if _sha256(folder / name) != digest:
             raise UsageError(f"{folder / name} is damaged: its digest is not the one in the manifest; copy it again")
+    strangers = sorted(present - {*manifest.files, _MANIFEST, _SEAL})
+    if strangers:
+        raise UsageError(f"{folder / strangers[0]} is not in the manifest, so nothing vouches for it; remove it")
     return manifest
+
+
+def _files(folder: Path) -> set[str]:
+    """Return the relative names of all files of a bundle; raises UsageError for what is neither file nor folder."""
+    found = set()
+    for path in folder.rglob("*"):
+        if path.is_symlink() or not (path.is_file() or path.is_dir()):
+            raise UsageError(f"{path} is a link or no file; a bundle holds plain files, copy it again")
+        if path.is_file():
+            found.add(path.relative_to(folder).as_posix())
+    return found
 
 
 def _sha256(path: Path) -> str:

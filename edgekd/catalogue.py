@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Literal
 
@@ -30,10 +31,16 @@ def find(kind: Kind, name: str, suffix: str = ".yaml") -> Path:
     """
     own = Path(name)
     if own.suffix == suffix or own.parent != Path():
-        if own.is_file():
+        if os.path.isfile(own):  # unlike Path.is_file it takes a path that is too long for one that is not there
             return own
-        raise UsageError(f"no such {kind[:-1]} file: {name}")
+        raise UsageError(f"no such {kind[:-1]} file: {name}", name)
     shipped = folder(kind) / f"{name}{suffix}"
-    if shipped.is_file():
+    if os.path.isfile(shipped):
         return shipped
-    raise UsageError(f"unknown {kind[:-1]} '{name}'; {suggestion(name, names(kind, suffix))}")
+    raise UsageError(f"unknown {kind[:-1]} '{name}'; {suggestion(name, names(kind, suffix))}", name)
+
+
+def file(name: Literal["constraints.txt", "docs/recipe-1.schema.json"]) -> Path:
+    """Return a single shipped file: inside an installed wheel, else in the repository."""
+    packaged = _PACKAGE / "shipped" / name
+    return packaged if packaged.is_file() else _PACKAGE.parent / name

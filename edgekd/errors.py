@@ -2,6 +2,8 @@
 
     EdgekdError                 1   an internal fault, or a plug-in that broke its contract
     ├── UsageError              2   the command, the recipe, the data or a factory is wrong
+    │   └── TrainingError       2   the loss of a training is no longer a finite number
+    ├── BudgetError             3   the budget is out of reach, told before any training
     ├── MeasurementError        5   a measurement cannot be trusted
     ├── TargetError             6   the target is unreachable, incompatible or lacks a runtime
     ├── ExportError             7   a network cannot be exported, or its engine computes something else
@@ -42,9 +44,26 @@ class EdgekdError(Exception):
 
 
 class UsageError(EdgekdError):
-    """The user asked for something that cannot be: a wrong recipe, option, file or data set."""
+    """The user asked for something that cannot be: a wrong recipe, option, file or data set.
+
+    `word` is the key or the value the user wrote wrong, so that whoever knows his file can say where it stands.
+    """
 
     exit_code = ExitCode.USAGE
+
+    def __init__(self, message: str, word: str | None = None) -> None:
+        super().__init__(message)
+        self.word = word
+
+
+class TrainingError(UsageError):
+    """The loss or the weights of a training are no longer finite numbers; its last good epoch is kept."""
+
+
+class BudgetError(EdgekdError):
+    """No network of the search space can meet the budget, so nothing was trained."""
+
+    exit_code = ExitCode.BUDGET_MISSED
 
 
 class MeasurementError(EdgekdError):

@@ -41,7 +41,7 @@ class PluginFolder(Generic[T]):
         elif name in foreign:
             module = foreign[name].module
         else:
-            raise UsageError(f"unknown name '{name}' in {self.kind}; {suggestion(name, self.names())}")
+            raise UsageError(f"unknown name '{name}' in {self.kind}; {suggestion(name, self.names())}", name)
         try:
             loaded = importlib.import_module(module)
         except ModuleNotFoundError as error:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 from edgekd.budget import Budget
 from edgekd.errors import UsageError
 from edgekd.schema import Field, Schema, from_mapping, model_validator, read_yaml
+from edgekd.yaml_file import parse_yaml
 
 
 class ModelSpec(Schema):
@@ -54,22 +58,73 @@ class Recipe(Schema):
     feedback_rounds: int = Field(
         default=2, ge=1, le=10, description="how often the measured result may correct the choice"
     )
-    seed: int = Field(default=0, ge=0)
-    threads: int | None = Field(default=None, ge=1, description="threads of training; all cores when absent")
+    seed: int = Field(default=0, ge=0, lt=2**63)
+    threads: int | None = Field(default=None, ge=1, le=1024, description="threads of training; all cores when absent")
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where the keys and values of a recipe stand, for sentences about what is wrong with them."""
+
+    file: str = "the recipe"
+    lines: dict[str, int] = field(default_factory=dict)
+    """By dotted key; 0 for what `--set` gave."""
+    data: dict[str, Any] = field(default_factory=dict)
+
+    @contextmanager
+    def located(self, under: str = "") -> Iterator[None]:
+        """Put the place of the wrong word before a UsageError that names one; those at `under` are looked at first."""
+        try:
+            yield
+        except UsageError as error:
+            place = self._place(error.word, under) if error.word else None
+            if str(error).startswith((self.file, "--set")) or not (place or self.lines):
+                raise
+            raise UsageError(f"{place or self.file}: {error}") from error
+
+    def _place(self, word: str, under: str) -> str | None:
+        found = [key for key, value in _flat(self.data) if word in {key, key.rpartition(".")[2], value}]
+        if not found:
+            return None
+        key = next((key for key in found if under and key.startswith(f"{under}.")), found[0])
+        while key not in self.lines:  # a part of what --set gave as a whole
+            if "." not in key:
+                return None
+            key = key.rpartition(".")[0]
+        return f"{self.file}:{self.lines[key]}" if self.lines[key] else f"--set {key}"
+
+
+def _flat(data: object, prefix: str = "") -> Iterator[tuple[str, object]]:
+    """Yield every dotted key with its value; a mapping's value is None, because no single word stands for it."""
+    items = data.items() if isinstance(data, dict) else enumerate(data) if isinstance(data, list) else ()
+    for key, value in items:
+        inner = isinstance(value, dict | list)
+        yield f"{prefix}{key}", None if inner else str(value)
+        if inner:
+            yield from _flat(value, f"{prefix}{key}.")
 
 
 def load(path: Path, overrides: tuple[str, ...] = ()) -> Recipe:
     """Read a recipe and apply `a.b=c` overrides; raises UsageError with key and line for every fault."""
+    return read(path, overrides)[0]
+
+
+def read(path: Path, overrides: tuple[str, ...] = ()) -> tuple[Recipe, Source]:
+    """Read a recipe as `load` does, and where its keys stand."""
     data, lines = read_yaml(path)
-    data.pop("$schema", None)
+    reference = data.pop("$schema", "")
+    if not isinstance(reference, str):
+        raise UsageError(f"{path}:{lines.get('$schema', 1)}: $schema is the address of a JSON schema, a text")
     for override in overrides:
         _apply(data, override)
-    return from_mapping(Recipe, data, str(path), lines)
+        key = override.partition("=")[0]
+        for stale in [known for known in lines if known.startswith(f"{key}.")]:
+            del lines[stale]
+        lines[key] = 0
+    return from_mapping(Recipe, data, str(path), lines), Source(str(path), lines, data)
 
 
 def _apply(data: dict[str, Any], override: str) -> None:
-    import yaml  # values of --set are YAML scalars, as in the file
-
     key, equals, text = override.partition("=")
     if not equals or not key:
         raise UsageError(f"--set {override}: expected KEY.KEY=VALUE, for example stages.distill.epochs=3")
@@ -79,7 +134,4 @@ def _apply(data: dict[str, Any], override: str) -> None:
         place = place.setdefault(parent, {})
         if not isinstance(place, dict):
             raise UsageError(f"--set {override}: '{parent}' holds a value, not a mapping of keys")
-    try:
-        place[last] = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise UsageError(f"--set {override}: the value is not valid YAML: {' '.join(str(error).split())}") from None
+    place[last] = parse_yaml(text, f"--set {override}")[0]  # what YAML would say, as in the file

@@ -1,18 +1,17 @@
-"""Strict, frozen, versioned data: the only module that touches pydantic, YAML and JSON text."""
+"""Strict, frozen, versioned data: the only module that touches pydantic and JSON text; YAML text is yaml_file's."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-import os
-import tempfile
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from edgekd.disk import whole_file
 from edgekd.errors import UsageError, suggestion
+from edgekd.yaml_file import read_yaml
 
 __all__ = [
     "Field",
@@ -28,6 +27,8 @@ __all__ = [
 ]
 
 S = TypeVar("S", bound="Schema")
+
+_MOST_SENTENCES = 4
 
 
 class Schema(BaseModel):
@@ -46,32 +47,61 @@ class Schema(BaseModel):
         return type(self).model_validate({**self.model_dump(), **changes})
 
 
-def from_mapping(kind: type[S], data: object, where: str, lines: dict[str, int] | None = None) -> S:
+def from_mapping(kind: type[S], data: object, where: str, lines: dict[str, int] | None = None, prefix: str = "") -> S:
     """Validate plain data as `kind`.
 
+    `lines` gives the line of a dotted key in the file `where`, 0 for one that came from the command line; `prefix` is
+    the dotted key at which the data stands there.
     Raises UsageError with one sentence per fault: the key, its line where `lines` knows it, what was given,
     what is possible.
     """
     if not isinstance(data, dict):
-        raise UsageError(f"{where}: expected a mapping of keys to values, got {type(data).__name__}")
+        place = _place(where, prefix, lines or {})
+        raise UsageError(f"{place}: {prefix and prefix + ': '}expected a mapping of keys to values, got {_brief(data)}")
     try:
-        return kind.model_validate(data)
-    except ValidationError as error:
-        raise UsageError("\n".join(_sentence(kind, fault, where, lines or {}) for fault in error.errors())) from None
+        # By way of JSON: only there does strict mean "no text or truth value for a number" and yet a list for a tuple.
+        return kind.model_validate_json(json.dumps(data), strict=True)
+    except (TypeError, ValueError, RecursionError) as error:
+        if not isinstance(error, ValidationError):
+            place = _place(where, prefix, lines or {})
+            raise UsageError(f"{place}: holds something that is no plain data: {_brief(str(error))}") from None
+        faults = [fault for fault in error.errors() if fault["loc"] == ("schema_version",)] or error.errors()
+        sentences = [_sentence(kind, fault, where, lines or {}, prefix) for fault in faults[:_MOST_SENTENCES]]
+        if len(faults) > _MOST_SENTENCES:
+            sentences.append(f"{where}: and {len(faults) - _MOST_SENTENCES} faults more")
+        raise UsageError("\n".join(sentences), str(faults[0]["loc"][-1]) if faults[0]["loc"] else None) from None
 
 
-def _sentence(kind: type[Schema], fault: Any, where: str, lines: dict[str, int]) -> str:
-    path = ".".join(str(part) for part in fault["loc"])
-    line = next((lines[key] for key in _prefixes(path) if key in lines), None)
-    place = f"{where}:{line}" if line else where
+def _sentence(kind: type[Schema], fault: Any, where: str, lines: dict[str, int], prefix: str) -> str:
+    path = ".".join([*([prefix] if prefix else []), *map(str, fault["loc"])])
+    place = _place(where, path, lines)
     if fault["type"] == "extra_forbidden":
         return (
             f"{place}: unknown key '{path}'; {suggestion(str(fault['loc'][-1]), _fields_at(kind, fault['loc'][:-1]))}"
         )
     if fault["type"] == "missing":
         return f"{place}: key '{path}' is missing"
-    given = fault.get("input")
-    return f"{place}: {path or 'value'} = {given!r}: {fault['msg'].removeprefix('Value error, ')}"
+    given = _brief(fault.get("input"))
+    if fault["loc"] == ("schema_version",):
+        reads = kind.model_fields["schema_version"].default
+        return (
+            f"{place}: schema_version = {given} is not the one this edgekd reads ({reads}); "
+            "use the edgekd it was written for, or write it anew"
+        )
+    return f"{place}: {path or 'value'} = {given}: {fault['msg'].removeprefix('Value error, ')}"
+
+
+def _brief(value: object) -> str:
+    """Return a value as the user wrote it, short enough for one sentence."""
+    text = " ".join(repr(value).split())
+    return text if len(text) <= 80 else f"{text[:60]} ..."
+
+
+def _place(where: str, path: str, lines: dict[str, int]) -> str:
+    line = next((lines[key] for key in _prefixes(path) if key in lines), None)
+    if line == 0:
+        return f"--set {path}"
+    return f"{where}:{line}" if line else where
 
 
 def _prefixes(path: str) -> list[str]:
@@ -96,44 +126,11 @@ def _schemas_in(annotation: Any) -> list[type[Schema]]:
     return [found for part in getattr(annotation, "__args__", ()) for found in _schemas_in(part)]
 
 
-def read_yaml(path: Path) -> tuple[dict[str, Any], dict[str, int]]:
-    """Read a YAML mapping and the line of every dotted key in it; duplicate keys are refused."""
-    try:
-        text = path.read_text(encoding="utf-8")
-        node = yaml.compose(text, Loader=yaml.SafeLoader)
-        lines: dict[str, int] = {}
-        _index(node, "", lines, str(path))
-        data = yaml.safe_load(text)
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path}: cannot be read: {error}") from None
-    except yaml.YAMLError as error:
-        raise UsageError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
-    if not isinstance(data, dict):
-        raise UsageError(f"{path}: expected a mapping of keys to values at the top, got {type(data).__name__}")
-    return data, lines
-
-
-def _index(node: yaml.Node | None, prefix: str, lines: dict[str, int], where: str) -> None:
-    if isinstance(node, yaml.MappingNode):
-        for key, value in node.value:
-            name = f"{prefix}{key.value}"
-            if name in lines:
-                raise UsageError(
-                    f"{where}:{key.start_mark.line + 1}: key '{name}' stands twice, first in line {lines[name]}"
-                )
-            lines[name] = key.start_mark.line + 1
-            _index(value, f"{name}.", lines, where)
-    elif isinstance(node, yaml.SequenceNode):
-        for position, value in enumerate(node.value):
-            lines[f"{prefix}{position}"] = value.start_mark.line + 1
-            _index(value, f"{prefix}{position}.", lines, where)
-
-
 def read_json(kind: type[S], path: Path) -> S:
     """Read one JSON file as `kind`; raises UsageError when it is missing, broken or of another shape."""
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise UsageError(f"{path}: cannot be read as JSON: {error}") from None
     return from_mapping(kind, data, str(path))
 
@@ -145,18 +142,9 @@ def write_json(value: Schema | dict[str, Any] | list[Any], path: Path) -> None:
 
 
 def write_text(text: str, path: Path) -> None:
-    """Write text atomically: temporary name in the same folder, fsync, rename."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as stream:
-            stream.write(text)
-            stream.flush()
-            os.fsync(stream.fileno())
-        Path(temporary).replace(path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+    """Write text atomically: the old file or the new one, never half of it."""
+    with whole_file(path) as unfinished:
+        unfinished.write_text(text, encoding="utf-8")
 
 
 def digest_of(value: object) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import tempfile
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -58,6 +59,15 @@ class Context:
     correction: float = 1.0
     """Measured divided by predicted latency of the last round; predictions are multiplied by it."""
     progress: Progress = field(default_factory=Progress)
+
+    @property
+    def writes_to(self) -> dict[str, Path]:
+        """Return the folders a run writes to, each by the setting that names it."""
+        return {
+            "--run-folder": self.run_folder,
+            "EDGEKD_CACHE": self.cache,
+            "TMPDIR": Path(tempfile.gettempdir()),
+        }
 
     def path(self, artifact: Artifact) -> Path:
         """Return where an artifact lies (an absolute path stands for itself)."""

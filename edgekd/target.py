@@ -6,7 +6,7 @@ from typing import Literal
 
 from edgekd import catalogue
 from edgekd.errors import UsageError
-from edgekd.schema import Field, Schema, from_mapping, model_validator, read_yaml
+from edgekd.schema import Field, Schema, field_validator, from_mapping, model_validator, read_yaml
 
 Precision = Literal["fp32", "fp16", "int8"]
 
@@ -29,7 +29,7 @@ class Target(Schema):
     """One exact device (or, with `same_as`, another name for one)."""
 
     schema_version: Literal[1] = 1
-    name: str
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$", description="also a part of run folders' names")
     title: str
     machine: str = Field(description="what `uname -m` prints there")
     isa: tuple[str, ...] = Field(default=(), description="instruction sets the device must have")
@@ -38,8 +38,16 @@ class Target(Schema):
     precisions: tuple[Precision, ...] = Field(description="precisions that really run fast there")
     quantization: dict[str, Quantization] = Field(default_factory=dict, description="by runtime")
     channel_step: dict[Precision, Sourced] = Field(description="widths that are a multiple of this waste no lanes")
-    threads: int = Field(default=1, ge=1, description="threads of the default operating point")
+    threads: int = Field(default=1, ge=1, le=1024, description="threads of the default operating point")
     verified: bool = Field(default=False, description="somebody measured this target with edgekd")
+
+    @field_validator("channel_step")
+    @classmethod
+    def _whole_steps(cls, steps: dict[Precision, Sourced]) -> dict[Precision, Sourced]:
+        for precision, step in steps.items():
+            if not (step.value.is_integer() and 1 <= step.value <= 1024):
+                raise ValueError(f"the step of {precision} is {step.value:g}; expected a whole number from 1 to 1024")
+        return steps
 
     @model_validator(mode="after")
     def _quantization_has_its_runtime(self) -> Target:
@@ -73,6 +81,7 @@ def load(name: str, host: str | None = None) -> Target:
     Raises UsageError for an unknown name, a fault in the file or a circle of aliases.
     """
     seen: list[str] = []
+    named_in = ""
     while True:
         if name == "host":
             if host is None:
@@ -81,11 +90,15 @@ def load(name: str, host: str | None = None) -> Target:
         if name in seen:
             raise UsageError(f"targets point at each other in a circle: {' -> '.join([*seen, name])}")
         seen.append(name)
-        path = catalogue.find("targets", name)
+        try:
+            path = catalogue.find("targets", name)
+        except UsageError as error:
+            raise UsageError(f"{named_in}{error}", error.word) from None
         data, lines = read_yaml(path)
         if "same_as" not in data:
             return from_mapping(Target, data, str(path), lines)
         name = from_mapping(Alias, data, str(path), lines).same_as
+        named_in = f"{path}:{lines.get('same_as', 1)}: "
 
 
 def matching(machine: str, isa: frozenset[str]) -> str | None:

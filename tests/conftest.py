@@ -5,12 +5,15 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pytest
+
+from tests.tmpfs import Tmpfs
 
 
 @dataclass(frozen=True)
@@ -27,6 +30,14 @@ def compress(folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Keep out of the user's cache, in which a teacher may lie that another number of threads has trained."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("EDGEKD_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
 @pytest.fixture(scope="session")
 def smoke(tmp_path_factory: pytest.TempPathFactory) -> Run:
     """One smoke run of the whole chain; who changes its folder works on a copy."""
@@ -34,7 +45,18 @@ def smoke(tmp_path_factory: pytest.TempPathFactory) -> Run:
     return Run(folder, compress(folder))
 
 
-_EXPECTED_SKIPS = ("a long study",)
+@pytest.fixture
+def tmpfs(tmp_path: Path) -> Iterator[Tmpfs]:
+    """A small disk that a test may fill or make read-only."""
+    found = Tmpfs(tmp_path / "disk")
+    yield found
+    found.unmount()
+
+
+_EXPECTED_SKIPS = (
+    "a long study",
+    "no disk to fill",
+)
 _unexpected: list[str] = []
 
 

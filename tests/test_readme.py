@@ -22,10 +22,14 @@ COMMANDS = [line.split("#")[0].strip() for line in SHELL if "edgekd " in line]
 
 
 @pytest.mark.parametrize("line", COMMANDS)
-def test_every_command_of_the_readme_is_accepted(line: str, tmp_path: Path) -> None:
+def test_every_command_of_the_readme_is_accepted(line: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
     _, *arguments = shlex.split(line)
     if arguments[0] == "compress":
         arguments.append("--dry-run")
+    if arguments[0] == "verify":
+        place = tmp_path / arguments[1]
+        place.parent.mkdir(parents=True)
+        place.symlink_to(request.getfixturevalue("smoke").folder / "bundle")
     command = [sys.executable, "-m", "edgekd.cli.main", *arguments]
     answer = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
     assert answer.returncode == 0, answer.stderr

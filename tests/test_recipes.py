@@ -21,5 +21,5 @@ def test_recipe_is_sound(name: str) -> None:
     with torch.device("meta"):
         build(loaded.model, (1, 28, 28), 10)
     stages = [stage.name for stage in configured(loaded)]
-    assert stages[0] == "teacher"
+    assert "teacher" in stages[:2]
     assert stages[-2:] == ["export", "measure"]

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
@@ -62,3 +63,25 @@ def test_json_round_trip_is_exact_and_atomic(tmp_path: Path) -> None:
 def test_digest_ignores_key_order_only() -> None:
     assert digest_of({"a": 1, "b": 2}) == digest_of({"b": 2, "a": 1})
     assert digest_of({"a": 1}) != digest_of({"a": 2})
+
+
+class Versioned(Schema):
+    schema_version: Literal[1] = 1
+    name: str
+
+
+def test_a_part_of_a_file_is_told_by_its_place_in_the_whole() -> None:
+    with pytest.raises(UsageError, match=r"r\.yaml:4: unknown key 'stages\.a\.widht'; did you mean 'width'") as caught:
+        from_mapping(Inner, {"widht": 1}, "r.yaml", {"stages.a": 3, "stages.a.widht": 4}, "stages.a")
+    assert caught.value.word == "widht"
+    with pytest.raises(UsageError, match=r"^--set stages\.a\.width: stages\.a\.width = 0"):
+        from_mapping(Inner, {"width": 0}, "r.yaml", {"stages.a": 3, "stages.a.width": 0}, "stages.a")
+    with pytest.raises(UsageError, match=r"^r\.yaml:3: stages\.a: expected a mapping of keys to values, got 5"):
+        from_mapping(Inner, 5, "r.yaml", {"stages.a": 3}, "stages.a")
+
+
+def test_another_schema_version_is_the_one_fault_told() -> None:
+    with pytest.raises(UsageError) as caught:
+        from_mapping(Versioned, {"schema_version": 2, "title": "new"}, "r.yaml")
+    assert str(caught.value).startswith("r.yaml: schema_version = 2 is not the one this edgekd reads (1);")
+    assert "\n" not in str(caught.value)

@@ -70,6 +70,23 @@ def test_wheel_ships_the_data_folders(bare: Path, tmp_path: Path) -> None:
     assert "True" in answer.stdout
 
 
+@pytest.mark.parametrize(
+    ("arguments", "last"),
+    [
+        ("doctor", "fine"),
+        ("targets x86-avx2", "unverified"),
+        ("list", "the options of one"),
+        ("init mine.yaml --model mine:network", "mine.yaml is written"),
+        ("verify .", "is not a bundle"),
+        ("list losses dist", "pip install 'edgekd[compress]'"),
+    ],
+)
+def test_small_commands_work_in_a_bare_install(bare: Path, tmp_path: Path, arguments: str, last: str) -> None:
+    answer = run(bare, "-m", "edgekd.cli.main", *arguments.split(), cwd=tmp_path)
+    assert last in (answer.stdout + answer.stderr).splitlines()[-1]
+    assert answer.returncode == (2 if answer.stderr else 0)
+
+
 @pytest.fixture(scope="session")
 def compressed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The run folder of a smoke run in an environment with the extra `compress` alone (and `demo` for its data)."""

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import ast
+import errno
 import importlib
-import os
+import shlex
 import signal
 import sys
 import traceback
@@ -89,29 +90,32 @@ def main() -> NoReturn:
     except SystemExit as leaving:
         click.echo(f"terminated; to resume: {_command_line()}", err=True)
         code = leaving.code if isinstance(leaving.code, int) else ExitCode.INTERNAL
-    except MemoryError:
-        click.echo("edgekd: out of memory; a smaller batch in the recipe needs less", err=True)
-        code = ExitCode.RESOURCE
-    except OSError as error:
-        click.echo(f"edgekd: {error}", err=True)
-        code = ExitCode.RESOURCE if error.errno in _OUT_OF_SPACE else _unexpected()
-    except Exception:
-        code = _unexpected()
+    except Exception as error:
+        code = _unforeseen(error)
+    for again in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(again, signal.SIG_IGN)  # all is said; a second Ctrl-C could only tear the goodbye apart
     sys.stdout.flush()
     sys.exit(int(code))
 
 
-_OUT_OF_SPACE = {28, 122, 30}  # ENOSPC, EDQUOT, EROFS
+def _unforeseen(error: Exception) -> ExitCode:
+    """Tell an error nobody raised on purpose: a lack of disk or memory in a sentence, all else as our own fault."""
+    from edgekd.shortage import shortage
 
-
-def _unexpected() -> ExitCode:
+    found = shortage(error, {})
+    if found is not None:
+        click.echo(f"edgekd: {found}", err=True)
+        return found.exit_code
+    if isinstance(error, PermissionError) or (isinstance(error, OSError) and error.errno == errno.EROFS):
+        click.echo(f"edgekd: {error.filename}: {error.strerror}; give another place", err=True)
+        return ExitCode.USAGE
     traceback.print_exc()
     click.echo("edgekd: internal error; please report the lines above", err=True)
     return ExitCode.INTERNAL
 
 
 def _command_line() -> str:
-    return " ".join(["edgekd", *sys.argv[1:]]) if os.path.basename(sys.argv[0]) != "-m" else "the same command again"
+    return shlex.join(["edgekd", *sys.argv[1:]])
 
 
 if __name__ == "__main__":

@@ -28,7 +28,14 @@ def evaluate(request: Dict[str, Any]) -> Dict[str, Any]:
         parts.append(result[: len(images) - start].copy())
     outputs = np.concatenate(parts)
     partial = request["outputs"] + ".partial"
-    with open(partial, "wb") as stream:
-        np.save(stream, outputs, allow_pickle=False)
-    os.replace(partial, request["outputs"])
+    try:
+        with open(partial, "wb") as stream:
+            np.save(stream, outputs, allow_pickle=False)
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.replace(partial, request["outputs"])
+    except OSError:  # a full disk: what does not help must not fill it
+        if os.path.exists(partial):
+            os.remove(partial)
+        raise
     return {"samples": len(outputs), "shape": list(outputs.shape)}

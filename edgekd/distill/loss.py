@@ -22,7 +22,7 @@ class Loss(ABC):
     class Config(Schema):
         """Options every loss has."""
 
-        weight: float = Field(default=1.0, gt=0, description="factor of this term in the total")
+        weight: float = Field(default=1.0, gt=0, le=1e6, description="factor of this term in the total")
 
     mean_of_samples: ClassVar[bool] = True
     """Whether the value of a batch is the mean over its samples' own values, and so independent of the batch size."""

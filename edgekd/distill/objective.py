@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from edgekd.distill.loss import Loss
-from edgekd.errors import EdgekdError, UsageError
+from edgekd.errors import EdgekdError, TrainingError, UsageError
 from edgekd.train.loop import Batch
 
 _PATIENCE = 5
@@ -44,7 +44,7 @@ class DistillObjective:
 
     def _prove(self, name: str, value: Tensor, model: nn.Module, teacher_logits: Tensor) -> None:
         if not torch.isfinite(value):
-            raise EdgekdError(
+            raise TrainingError(
                 f"distillation loss '{name}' is {value.item()} in its first steps; lower the learning rate"
             )
         if teacher_logits.requires_grad:

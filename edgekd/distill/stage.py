@@ -33,13 +33,16 @@ class DistillStage(Stage[DistillConfig]):
     Config: ClassVar[type[Schema]] = DistillConfig
 
     def requires(self, artifacts: ArtifactSet, context: Context) -> None:
-        """Need losses that exist, a teacher where there is one, and a choice where the student is `auto`."""
-        del context
+        """Need losses that exist, a teacher for them, and a student: one that can be built, or the search's choice."""
         create(self.config.losses)
         if self.config.losses and not artifacts.all(network="teacher", scheme="fp32", written_as="torch"):
             raise UsageError("stage distill needs a teacher; put the stage 'teacher' before it or set losses: {}")
         if self.config.student == "auto" and not artifacts.all(written_as="choice"):
             raise UsageError("stage distill: student is 'auto', so put the stage 'search' before it or name a model")
+        if self.config.student != "auto":
+            dataset = data.load(context.recipe.data)
+            with torch.random.fork_rng(devices=[]):
+                build(self.config.student, dataset.input_shape, dataset.classes)
 
     def run(self, artifacts: ArtifactSet, context: Context) -> ArtifactSet:
         """Build, teach and keep the student."""

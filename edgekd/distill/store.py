@@ -10,10 +10,7 @@ grows: who needs more views than there are asks the teacher only for the missing
 
 from __future__ import annotations
 
-import errno
 import logging
-import shutil
-import tempfile
 from pathlib import Path
 from typing import Any, Literal
 
@@ -23,7 +20,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from edgekd.artifact import digest_of_path
-from edgekd.errors import EdgekdError, ResourceError
+from edgekd.disk import whole_folder
+from edgekd.errors import EdgekdError
 from edgekd.schema import Field, Schema, digest_of, read_json, write_json
 from edgekd.stage import Progress
 from edgekd.train.augment import Augmentation, seeds
@@ -129,20 +127,11 @@ class TeacherStore:
                 f"the teacher's logits are not finite in {self.identity.precision} (view {view}); "
                 "its training has diverged, or they are too large for half precision"
             )
-        temporary = Path(tempfile.mkdtemp(prefix=".view-", dir=self.folder))
-        try:
-            np.save(temporary / "seeds.npy", drawn)
-            np.save(temporary / "logits.npy", logits)
-            digests = {name: digest_of_path(temporary / f"{name}.npy") for name in ("seeds", "logits")}
-            write_json(digests, temporary / "view.json")
-            shutil.rmtree(self._folder(view), ignore_errors=True)
-            temporary.rename(self._folder(view))
-        except OSError as error:
-            if error.errno in {errno.ENOSPC, errno.EDQUOT}:
-                raise ResourceError(f"no space left for the teacher store in {self.folder}") from error
-            raise
-        finally:
-            shutil.rmtree(temporary, ignore_errors=True)
+        with whole_folder(self._folder(view)) as unfinished:
+            np.save(unfinished / "seeds.npy", drawn)
+            np.save(unfinished / "logits.npy", logits)
+            digests = {name: digest_of_path(unfinished / f"{name}.npy") for name in ("seeds", "logits")}
+            write_json(digests, unfinished / "view.json")
 
 
 @torch.inference_mode()

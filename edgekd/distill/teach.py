@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
@@ -15,7 +15,7 @@ from edgekd.distill.batches import StoreBatches
 from edgekd.distill.loss import create
 from edgekd.distill.objective import DistillObjective
 from edgekd.distill.store import Identity, TeacherStore
-from edgekd.schema import Field, digest_of
+from edgekd.schema import Field, digest_of, model_validator
 from edgekd.stage import Context
 from edgekd.train import checkpoint, data
 from edgekd.train.augment import augmentation
@@ -36,12 +36,19 @@ class TeachConfig(LoopConfig):
         default={"dist": {"weight": 0.2}, "logits-kl": {"weight": 0.5}},
         description="distillation losses and their options; none: labels only",
     )
-    label_weight: float = Field(default=0.5, ge=0, description="factor of the cross-entropy with the labels")
+    label_weight: float = Field(default=0.5, ge=0, le=1e6, description="factor of the cross-entropy with the labels")
     views: int | None = Field(
         default=None,
         ge=1,
+        le=1000,
         description=f"augmented views the teacher is asked about; as many as epochs, at most {MOST_VIEWS}, when absent",
     )
+
+    @model_validator(mode="after")
+    def _learns_something(self) -> Self:
+        if not self.losses and self.label_weight == 0:
+            raise ValueError("nothing to learn from: give a label_weight above 0 or name a distillation loss")
+        return self
 
 
 def teach(
@@ -63,6 +70,7 @@ def teach(
     objective = DistillObjective(create(config.losses), config.label_weight)
     dataset = data.load(context.recipe.data)
     teacher = artifacts.newest(network="teacher", scheme="fp32", written_as="torch") if config.losses else None
+    torch.manual_seed(context.recipe.seed)  # not what a dropout before it left: a resumed run has skipped that
     batches = _batches(dataset, teacher, context, config)
     key = _key(model, dataset, teacher, context, config)
     return train(

@@ -12,6 +12,7 @@ import torch
 from torch import nn
 from torch.export import Dim, ExportedProgram
 
+from edgekd.disk import whole_file
 from edgekd.errors import ExportError
 from edgekd.export.refusal import Refusal, first_line
 from edgekd.export.translation import onnx_from_program, quiet
@@ -32,13 +33,8 @@ def write(module: nn.Module, path: Path, input_shape: tuple[int, ...]) -> None:
     """
     model = onnx_from_program(exported(module, input_shape), [INPUT], [OUTPUT])
     _clean(model)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f".{path.name}.unfinished")
-    try:
+    with whole_file(path) as unfinished:
         ir.save(model, unfinished)
-        unfinished.replace(path)
-    finally:
-        unfinished.unlink(missing_ok=True)
 
 
 def exported(module: nn.Module, input_shape: tuple[int, ...]) -> ExportedProgram:

@@ -18,16 +18,19 @@ class Limits(Schema):
     float_error: float = Field(
         default=1e-3,
         gt=0,
+        le=1000,
         description="largest error of a float engine; measured ones stay below 1e-5, a wrong operator exceeds 1e-2",
     )
     integer_mean_error: float = Field(
         default=0.01,
         gt=0,
+        le=1000,
         description="mean error of an int8 engine; half an 8-bit step of the logits is 0.002, and few layers add to it",
     )
     integer_error: float = Field(
         default=0.05,
         gt=0,
+        le=1000,
         description="largest error of an int8 engine; rounding reached 0.02, saturated sums of products 0.03 to 0.15",
     )
     integer_agreement_percent: float = Field(

@@ -16,6 +16,7 @@ from edgekd.artifact import Artifact, ArtifactSet, TensorSpec
 from edgekd.errors import EdgekdError, ExportError, UsageError
 from edgekd.export import divergence, onnx_file
 from edgekd.export.backend import BACKENDS, Backend
+from edgekd.export.early import refuse_unexportable
 from edgekd.export.parity import Limits, Parity, compare
 from edgekd.figure import Figure
 from edgekd.runtime.session import open_session
@@ -55,14 +56,15 @@ class ExportStage(Stage[ExportConfig]):
     Config: ClassVar[type[Schema]] = ExportConfig
 
     def requires(self, artifacts: ArtifactSet, context: Context) -> None:
-        """Refuse a runtime that has no backend here."""
-        del artifacts
+        """Refuse a runtime that has no backend here and, before any training, a network that cannot be exported."""
         unknown = [runtime for runtime in context.target.runtimes if runtime not in BACKENDS.names()]
         if unknown:
             known = ", ".join(BACKENDS.names())
             raise UsageError(f"target '{context.target.name}' names the runtime '{unknown[0]}'; known: {known}")
         for runtime in context.target.runtimes:
             BACKENDS.get(runtime)
+        if not any(artifact.digest for artifact in artifacts.all(written_as="torch")):  # promised, not trained yet
+            refuse_unexportable(context)
 
     def run(self, artifacts: ArtifactSet, context: Context) -> ArtifactSet:
         """Return the artifacts with an ONNX file of every network and every engine the target's runtimes read."""

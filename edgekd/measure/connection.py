@@ -10,12 +10,17 @@ import sys
 import tempfile
 import time
 import zipfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
+from edgekd.disk import scratch
 from edgekd.errors import EdgekdError, MeasurementError, ResourceError, TargetError
+
+Given = TypeVar("Given")
+Found = TypeVar("Found")
 
 PROTOCOL = 1
 START_TIMEOUT_S = 60.0
@@ -40,17 +45,39 @@ class Connection:
 
     def __init__(self, archive: Path) -> None:
         self._command = (sys.executable, str(archive))
+        self._started: list[Child] = []
 
     def start(self, label: str) -> Child:
         """Start one fresh process; `label` names it in messages. Its greeting is awaited by the first `ask`."""
-        return Child(self._command, label)
+        child = Child(self._command, label)
+        self._started.append(child)
+        return child
+
+    def at_once(self, work: Callable[[Given], Found], items: Iterable[Given], most: int) -> list[Found]:
+        """Do something with every item, `most` at a time, and return what came out, in order.
+
+        When one fails or the user interrupts, all processes of this connection are killed: nobody wants to wait for
+        the rest.
+        """
+        with ThreadPoolExecutor(most) as pool:
+            futures = [pool.submit(work, item) for item in items]
+            try:
+                return [future.result() for future in futures]
+            except BaseException:
+                for future in futures:
+                    future.cancel()
+                while not all(future.done() for future in futures):
+                    for child in self._started:
+                        child.kill()
+                    wait(futures, timeout=0.1)
+                raise
 
 
 @contextmanager
 def local() -> Iterator[Connection]:
     """Yield a connection to this machine; packs the zipapp, so that what runs here is what a device would get."""
-    with tempfile.TemporaryDirectory(prefix="edgekd-device-") as folder:
-        yield Connection(pack(Path(folder) / "edgekd-device.pyz"))
+    with scratch("edgekd-device") as folder:
+        yield Connection(pack(folder / "edgekd-device.pyz"))
 
 
 class Child:
@@ -106,6 +133,10 @@ class Child:
         if not answer.get("ok"):
             raise self._refusal(answer)
         return answer
+
+    def kill(self) -> None:
+        """End the process at once; whoever waits for its answer hears that it ended."""
+        self._process.kill()
 
     def close(self) -> None:
         """End the process: politely, then not."""

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from edgekd.disk import whole_file
 from edgekd.errors import UsageError
 from edgekd.figure import Figure, Origin
 from edgekd.measure.connection import Connection, local
@@ -72,13 +72,11 @@ def _answers(  # noqa: PLR0917
     progress: Progress,
     title: str,
 ) -> dict[str, NDArray[Any]]:
-    folder.mkdir(parents=True, exist_ok=True)
     digest = hashlib.sha256(images.tobytes()).hexdigest()[:8]
     inputs = folder / f"inputs-{digest}.npy"
     if not inputs.is_file():
-        partial = folder / f"inputs-{digest}.partial.npy"
-        np.save(partial, images, allow_pickle=False)
-        partial.replace(inputs)
+        with whole_file(inputs) as unfinished:
+            np.save(unfinished, images, allow_pickle=False)
 
     with local() as connection, progress.task(title, len(engines)) as advance:
 
@@ -88,8 +86,8 @@ def _answers(  # noqa: PLR0917
             advance(1, engine.key)
             return found
 
-        with ThreadPoolExecutor(usable_cores()) as pool:
-            return dict(zip([engine.key for engine in engines], pool.map(answer, engines), strict=True))
+        found = connection.at_once(answer, engines, usable_cores())
+        return dict(zip([engine.key for engine in engines], found, strict=True))
 
 
 def _figures(correct: NDArray[Any], reference: NDArray[Any] | None, origin: Origin) -> tuple[Figure, ...]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from statistics import median
 
@@ -36,8 +35,7 @@ def peak_memory(
     empty = [(runtime, {**common, "runtime": runtime, "engine": None}) for runtime in runtimes]
     full = [(e.key, {**common, "runtime": e.runtime, "engine": str(e.path.resolve())}) for e in engines]
     tasks = [task for task in [*empty, *full] for _ in range(processes)]
-    with ThreadPoolExecutor(usable_cores()) as pool:
-        answers = list(pool.map(lambda task: _ask(connection, *task), tasks))
+    answers = connection.at_once(lambda task: _ask(connection, *task), tasks, usable_cores())
     found: dict[str, list[dict[str, float | None]]] = {}
     for (label, _), answer in zip(tasks, answers, strict=True):
         found.setdefault(label, []).append(answer)

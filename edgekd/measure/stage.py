@@ -10,6 +10,7 @@ from typing import ClassVar
 import numpy as np
 
 from edgekd.artifact import Artifact, ArtifactSet, Format
+from edgekd.disk import whole_file
 from edgekd.errors import EdgekdError
 from edgekd.figure import Figure, Origin
 from edgekd.measure import machine
@@ -35,10 +36,15 @@ class MeasureConfig(Schema):
     processes: int = Field(
         default=11,
         ge=1,
+        le=1000,
         description="fresh processes per engine; the default is the least that bounds a median at 99 %",
     )
-    memory_processes: int = Field(default=3, ge=1, description="fresh processes per engine for the peak memory")
-    inputs: int = Field(default=64, ge=1, description="calibration images in rotation while latency is measured")
+    memory_processes: int = Field(
+        default=3, ge=1, le=1000, description="fresh processes per engine for the peak memory"
+    )
+    inputs: int = Field(
+        default=64, ge=1, le=65_536, description="calibration images in rotation while latency is measured"
+    )
 
 
 class MeasureStage(Stage[MeasureConfig]):
@@ -137,8 +143,8 @@ def _kernels(network: str, artifacts: ArtifactSet, context: Context) -> tuple[Ke
 def _timing_inputs(images: np.ndarray, count: int, context: Context) -> Path:
     batch = context.recipe.budget.operating_point.batch
     path = context.folder / "timing-inputs.npy"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    np.save(path, np.resize(images, (max(count, batch), *images.shape[1:])), allow_pickle=False)
+    with whole_file(path) as unfinished:
+        np.save(unfinished, np.resize(images, (max(count, batch), *images.shape[1:])), allow_pickle=False)
     return path
 
 

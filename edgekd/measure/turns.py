@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -66,8 +65,8 @@ class Round:
 
     def _each(self, children: Sequence[Child], ask: Callable[[Engine, Child], Any]) -> list[Any]:
         """Let the children do something at the same time, as many as there are cores for."""
-        with ThreadPoolExecutor(max(1, usable_cores() // self.point.threads)) as pool:
-            return list(pool.map(ask, self.engines, children))
+        most = max(1, usable_cores() // self.point.threads)
+        return self.connection.at_once(lambda pair: ask(*pair), zip(self.engines, children, strict=True), most)
 
     def _open(self, engine: Engine, child: Child) -> dict[str, Any]:
         request = {"verb": "time", "step": "open", "runtime": engine.runtime, "engine": str(engine.path.resolve())}

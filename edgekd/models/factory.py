@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import reprlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -16,29 +17,36 @@ def call(reference: str, options: Mapping[str, Any]) -> object:
     """
     module_name, colon, function_name = reference.partition(":")
     if not colon or not module_name or not function_name:
-        raise UsageError(f"factory '{reference}': expected package.module:function, for example my_networks:small_cnn")
+        raise UsageError(
+            f"factory '{reference}': expected package.module:function, for example my_networks:small_cnn", reference
+        )
     try:
         module = importlib.import_module(module_name)
     except ModuleNotFoundError as error:
         raise UsageError(
-            f"factory '{reference}': module '{error.name}' cannot be found; install it or put its folder on PYTHONPATH"
+            f"factory '{reference}': module '{error.name}' cannot be found; install it, run the command "
+            "in its folder, or put its folder on PYTHONPATH",
+            reference,
         ) from error
-    except Exception as error:
-        raise UsageError(f"factory '{reference}': importing '{module_name}' failed: {_said(error)}") from error
+    except (Exception, SystemExit) as error:
+        message = f"factory '{reference}': importing '{module_name}' failed: {_said(error)}"
+        raise UsageError(message, reference) from error
     function = getattr(module, function_name, None)
     if not callable(function):
         known = (name for name, value in vars(module).items() if callable(value) and not name.startswith("_"))
         raise UsageError(
             f"factory '{reference}': '{module_name}' has no function '{function_name}'; "
-            f"{suggestion(function_name, known)}"
+            f"{suggestion(function_name, known)}",
+            reference,
         )
     try:
         return function(**options)
     except EdgekdError:
         raise
-    except Exception as error:
-        raise UsageError(f"factory '{reference}' failed with options {dict(options)}: {_said(error)}") from error
+    except (Exception, SystemExit) as error:
+        message = f"factory '{reference}' failed with options {reprlib.repr(dict(options))}: {_said(error)}"
+        raise UsageError(message, reference) from error
 
 
-def _said(error: Exception) -> str:
-    return f"{type(error).__name__}: {' '.join(str(error).split())}"
+def _said(error: BaseException) -> str:
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:500]}"

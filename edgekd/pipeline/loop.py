@@ -4,31 +4,36 @@ from __future__ import annotations
 
 import fcntl
 import logging
-import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
-import yaml
 
+from edgekd import cache
 from edgekd.artifact import ArtifactSet
+from edgekd.disk import clear
 from edgekd.errors import UsageError
 from edgekd.gate import verdict as gate
 from edgekd.measure import machine
 from edgekd.measure.stage import MeasureConfig, MeasureStage
 from edgekd.measure.turns import usable_cores
 from edgekd.pipeline import closing
+from edgekd.pipeline.folder import RECIPE, refuse_foreign
 from edgekd.pipeline.request import Request
 from edgekd.pipeline.runner import Runner
 from edgekd.pipeline.stages import configured, refuse_early
+from edgekd.pipeline.subject import digest_of_subject
 from edgekd.predict.limit import limit_ms
 from edgekd.profile import EngineRecord, Profile
 from edgekd.report import Round, RunReport, Verdict
 from edgekd.schema import from_mapping, read_json, write_json, write_text
-from edgekd.stage import Context, Progress
+from edgekd.shortage import shortage
+from edgekd.stage import Context, Progress, Stage
+from edgekd.yaml_file import dump_yaml
 
 log = logging.getLogger("edgekd")
 
@@ -58,28 +63,37 @@ def compress(asked: Request, progress: Progress) -> RunReport:
     where it stopped when it is asked for again.
     """
     begin = time.monotonic()
-    stages = configured(asked.recipe)
+    stages = configured(asked.recipe, asked.source)
     torch.set_num_threads(asked.recipe.threads or usable_cores())
-    with _alone_in(asked.run_folder):
-        _write_inputs(asked)
-        runner = Runner(context_of(asked, progress))
-        refuse_early(stages, runner.context)
-        turns: list[Turn] = []
-        for number in range(asked.recipe.feedback_rounds):
-            correction = turns[-1].told.correction if turns else 1.0
-            runner.context = replace(runner.context, round=number, correction=correction)
-            artifacts = ArtifactSet()
-            for stage in stages:
-                artifacts = runner.run(stage, artifacts)
-            turns.append(_settled(artifacts, runner))
-            log.info("round %d: %s", number + 1, turns[-1].verdict.line())
-            if _is_final(turns[-1], correction):
-                break
-        best = min(turns, key=_rank)
-        report = closing.close(asked, runner, [turn.told for turn in turns], best.artifacts, best.profile, best.chosen)
-        finished = report.replace(seconds=time.monotonic() - begin)
-        finished.write(asked.run_folder)
-        return finished
+    context = context_of(asked, progress)
+    with _shortages_told(context):
+        refuse_early(stages, context, asked.source)  # before anything in the run folder is touched
+        refuse_foreign(asked)
+        with _alone_in(asked.run_folder):
+            clear(asked.run_folder)
+            clear(context.cache)
+            _write_inputs(asked)
+            report = _run(asked, stages, Runner(context, digest_of_subject(context)))
+            finished = report.replace(seconds=time.monotonic() - begin)
+            finished.write(asked.run_folder)
+            return finished
+
+
+def _run(asked: Request, stages: list[Stage[Any]], runner: Runner) -> RunReport:
+    """Go round until a verdict is final, and close with the best round."""
+    turns: list[Turn] = []
+    for number in range(asked.recipe.feedback_rounds):
+        correction = turns[-1].told.correction if turns else 1.0
+        runner.context = replace(runner.context, round=number, correction=correction)
+        artifacts = ArtifactSet()
+        for stage in stages:
+            artifacts = runner.run(stage, artifacts)
+        turns.append(_settled(artifacts, runner))
+        log.info("round %d: %s", number + 1, turns[-1].verdict.line())
+        if _is_final(turns[-1], correction):
+            break
+    best = min(turns, key=_rank)
+    return closing.close(asked, runner, [turn.told for turn in turns], best.artifacts, best.profile, best.chosen)
 
 
 def _settled(artifacts: ArtifactSet, runner: Runner) -> Turn:
@@ -151,11 +165,10 @@ def _rank(turn: Turn) -> tuple[int, float]:
 
 def context_of(asked: Request, progress: Progress) -> Context:
     """Return what the stages of a run know about it."""
-    cache = Path(os.environ.get("EDGEKD_CACHE") or Path.home() / ".cache" / "edgekd")
     return Context(
         run_folder=asked.run_folder,
         folder=asked.run_folder,
-        cache=cache,
+        cache=cache.folder(),
         recipe=asked.recipe,
         target=asked.target,
         origin_is_device=asked.target.name == asked.host,
@@ -165,14 +178,29 @@ def context_of(asked: Request, progress: Progress) -> Context:
 
 def _write_inputs(asked: Request) -> None:
     (asked.run_folder / "run.json").unlink(missing_ok=True)  # of a run with another key: its verdict no longer holds
-    write_text(yaml.safe_dump(asked.recipe.plain(), sort_keys=False), asked.run_folder / "config.resolved.yaml")
+    write_text(dump_yaml(asked.recipe.plain()), asked.run_folder / RECIPE)
     write_json(machine.probe(), asked.run_folder / "environment.json")
+
+
+@contextmanager
+def _shortages_told(context: Context) -> Iterator[None]:
+    """Turn a full disk, a lack of memory and a folder that cannot be written into an error that says so."""
+    try:
+        yield
+    except Exception as error:
+        found = shortage(error, context.writes_to)
+        if found is not None:
+            raise found from error
+        raise
 
 
 @contextmanager
 def _alone_in(folder: Path) -> Iterator[None]:
     """Hold the run folder's lock; raises UsageError when another run works there."""
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError):
+        raise UsageError(f"--run-folder {folder}: a file is in the way; give a folder") from None
     with (folder / ".lock").open("w") as handle:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -3,25 +3,26 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
-from typing import Any
 
 import torch
-import yaml
 
 from edgekd.models import build
 from edgekd.models.kernels import kernels
 from edgekd.pipeline.request import Request
-from edgekd.pipeline.stages import configured
-from edgekd.schema import Schema
+from edgekd.pipeline.stages import configured, loops
 from edgekd.train import data
-from edgekd.train.loop import LoopConfig
+from edgekd.yaml_file import dump_yaml
 
 _PASSES = 3  # a training step costs about three forward passes: forward, gradient of inputs, gradient of weights
 
 
 def text(asked: Request) -> str:
     """Return the plan of a run for a person: what will happen, how long training takes at most, the whole recipe."""
+    with asked.source.located():
+        return _text(asked)
+
+
+def _text(asked: Request) -> str:
     recipe = asked.recipe
     loaded = data.load(recipe.data)
     with torch.device("meta"):
@@ -35,8 +36,8 @@ def text(asked: Request) -> str:
         f"{len(loaded.test.labels)} test; teacher: {macs / 1e6:.1f} MMACs",
         "stages:",
     ]
-    for stage in configured(recipe):
-        images = sum(loop.epochs for loop in _loops(stage.config)) * len(loaded.train.labels)
+    for stage in configured(recipe, asked.source):
+        images = sum(loop.epochs for _, loop in loops(stage.config, stage.name)) * len(loaded.train.labels)
         seconds = images * macs * _PASSES / speed
         training = (
             f"at most {seconds:.0f} s of training ({images:,} images at the teacher's cost)"
@@ -44,18 +45,7 @@ def text(asked: Request) -> str:
             else "no training"
         )
         lines.append(f"  {stage.name}: {training}")
-    return "\n".join(
-        [*lines, "", "# the recipe as it would run", yaml.safe_dump(recipe.plain(), sort_keys=False).rstrip()]
-    )
-
-
-def _loops(config: Schema) -> Iterator[LoopConfig]:
-    if isinstance(config, LoopConfig):
-        yield config
-    for name in type(config).model_fields:
-        value: Any = getattr(config, name)
-        if isinstance(value, Schema):
-            yield from _loops(value)
+    return "\n".join([*lines, "", "# the recipe as it would run", dump_yaml(recipe.plain()).rstrip()])
 
 
 def _macs_per_second() -> float:

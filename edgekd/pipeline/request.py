@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from edgekd import __version__, catalogue
 from edgekd import recipe as recipes
 from edgekd import target as targets
+from edgekd.errors import UsageError
 from edgekd.measure import machine
-from edgekd.recipe import Recipe
+from edgekd.recipe import Recipe, Source
 from edgekd.report import RunReport
 from edgekd.schema import digest_of, read_json
 from edgekd.target import Target
@@ -25,6 +26,8 @@ class Request:
     host: str | None
     """The shipped target this machine is, None when it is none of them."""
     run_folder: Path
+    source: Source = field(default_factory=Source)
+    """Where the recipe's keys stand."""
 
     @property
     def key(self) -> str:
@@ -36,16 +39,20 @@ class Request:
         path = self.run_folder / "run.json"
         if not path.is_file():
             return None
-        report = read_json(RunReport, path)
+        try:
+            report = read_json(RunReport, path)
+        except UsageError as error:
+            raise UsageError(f"{error}; or give another --run-folder") from None
         return report if report.key == self.key else None
 
 
 def resolve(recipe: str, target: str | None, run_folder: Path | None, overrides: tuple[str, ...]) -> Request:
     """Read the recipe, probe this machine and resolve the target; raises UsageError for whatever does not exist."""
     path = catalogue.find("recipes", recipe)
-    loaded = recipes.load(path, overrides)
+    loaded, source = recipes.read(path, overrides)
     asked = target or loaded.target
     host = machine.host_target()
-    resolved = targets.load(asked, host)
+    with (Source() if target else source).located():
+        resolved = targets.load(asked, host)
     folder = run_folder or Path("runs") / f"{path.stem}-{resolved.name}"
-    return Request(loaded.replace(target=resolved.name), resolved, asked, host, folder)
+    return Request(loaded.replace(target=resolved.name), resolved, asked, host, folder, source)

@@ -10,9 +10,10 @@ from typing import Any
 
 from edgekd import __version__
 from edgekd.artifact import ArtifactSet, digest_of_path
-from edgekd.errors import EdgekdError, ResourceError
+from edgekd.errors import UsageError
 from edgekd.report import StageLine
 from edgekd.schema import Schema, digest_of, read_json, write_json, write_text
+from edgekd.shortage import shortage
 from edgekd.stage import Context, Stage
 
 log = logging.getLogger("edgekd")
@@ -29,8 +30,9 @@ class Finished(Schema):
 class Runner:
     """Runs one stage after the other and remembers which ran."""
 
-    def __init__(self, context: Context) -> None:
+    def __init__(self, context: Context, subject: str = "") -> None:
         self.context = context
+        self._subject = subject
         self.lines: list[StageLine] = []
         self._known: dict[str, Finished] = {}
 
@@ -66,14 +68,13 @@ class Runner:
             stage.requires(artifacts, context)
             result = stage.run(artifacts, context)
             stage.ensures(result, context)
-        except EdgekdError as error:
+        except Exception as error:
+            found = shortage(error, context.writes_to, f"stage '{stage.name}'")
             before = ", ".join(line.name for line in self.lines) or "none"
-            error.add_note(f"stage '{stage.name}' failed; finished before it: {before}; its files: {folder}")
+            (found or error).add_note(f"stage '{stage.name}' failed; finished before it: {before}; its files: {folder}")
+            if found is not None:
+                raise found from error
             raise
-        except MemoryError:
-            raise ResourceError(
-                f"stage '{stage.name}' ran out of memory; a smaller batch in the recipe needs less"
-            ) from None
         finished = Finished(key=key, seconds=time.monotonic() - begin, artifacts=result)
         write_json(finished, folder / "stage.json")
         return finished
@@ -83,7 +84,11 @@ class Runner:
         record = context.folder / "stage.json"
         if not record.is_file():
             return None
-        finished = read_json(Finished, record)
+        try:
+            finished = read_json(Finished, record)
+        except UsageError as error:
+            log.warning("%s: %s; the stage runs again", stage.name, error)
+            return None
         if finished.key != key:
             return None
         for artifact in finished.artifacts.artifacts:
@@ -103,6 +108,7 @@ class Runner:
                 "inputs": [
                     (a.key, a.digest) for a in artifacts.artifacts if stage.judges_cost or a.format != "profile"
                 ],
+                "subject": self._subject,
                 "model": recipe.model.plain(),
                 "data": recipe.data.plain(),
                 "seed": recipe.seed,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 from edgekd.artifact import Artifact, ArtifactSet, Format
@@ -11,15 +12,17 @@ from edgekd.export.stage import ExportStage
 from edgekd.measure.stage import MeasureStage
 from edgekd.prune.stage import PruneStage
 from edgekd.quantize.stage import QuantizeStage
-from edgekd.recipe import Recipe
-from edgekd.schema import from_mapping
+from edgekd.recipe import Recipe, Source
+from edgekd.schema import Schema, from_mapping
 from edgekd.search.stage import SearchStage
 from edgekd.stage import Context, Stage
+from edgekd.train import data
+from edgekd.train.loop import LoopConfig
 from edgekd.train.stage import TeacherStage
 
 STAGES: tuple[type[Stage[Any]], ...] = (
+    SearchStage,  # measures a handful of untrained engines, chooses the student's size; refuses before any training
     TeacherStage,  # the network that is to be compressed: trained once, or loaded
-    SearchStage,  # measures a handful of untrained engines, chooses the student's size
     DistillStage,  # trains the student under the teacher
     PruneStage,  # removes what costs most and matters least, recovers under the teacher
     QuantizeStage,  # integers, as the target's runtimes want them
@@ -37,22 +40,57 @@ _PROMISES: dict[str, tuple[tuple[str, Format], ...]] = {
 }
 
 
-def refuse_early(stages: list[Stage[Any]], context: Context) -> None:
-    """Let every stage refuse before the first one trains for hours, as if those before it had kept their promises."""
+def refuse_early(stages: list[Stage[Any]], context: Context, source: Source | None = None) -> None:
+    """Let every stage refuse before the first one trains for hours, as if those before it had kept their promises.
+
+    `source` says where in the recipe's file the mistake stands.
+    """
     promised = ArtifactSet()
     for stage in stages:
-        stage.requires(promised, context)
+        with (source or Source()).located(f"stages.{stage.name}"):
+            stage.requires(promised, context)
+            _refuse_large_batches(stage, context)
         for network, written_as in _PROMISES.get(stage.name, ()):
             if written_as != "choice" or getattr(stage.config, "student", None) == "auto":
                 promise = Artifact(network=network, format=written_as, path="", digest="", made_by=stage.name)
                 promised = promised.add(promise)
 
 
-def configured(recipe: Recipe) -> list[Stage[Any]]:
+def _refuse_large_batches(stage: Stage[Any], context: Context) -> None:
+    """Refuse a batch that was asked for and cannot be filled; one that nobody chose shrinks to what there is."""
+    samples = len(data.load(context.recipe.data).train)
+    for path, loop in loops(stage.config, f"stages.{stage.name}"):
+        if "batch" in loop.model_fields_set and loop.batch > samples:
+            raise UsageError(
+                f"{path}.batch = {loop.batch}, but there are {samples} training images; ask for {samples} at most",
+                f"{path}.batch",
+            )
+
+
+def loops(config: Schema, path: str) -> Iterator[tuple[str, LoopConfig]]:
+    """Yield the trainings among a stage's options, each with its dotted key."""
+    if isinstance(config, LoopConfig):
+        yield path, config
+    for name in type(config).model_fields:
+        value: Any = getattr(config, name)
+        if isinstance(value, Schema):
+            yield from loops(value, f"{path}.{name}")
+
+
+def configured(recipe: Recipe, source: Source | None = None) -> list[Stage[Any]]:
     """Return the stages of a recipe with their options; raises UsageError for unknown stages and options."""
+    source = source or Source()
     known = {kind.name: kind for kind in STAGES}
     for name in recipe.stages:
         if name not in known:
-            raise UsageError(f"unknown stage '{name}' in the recipe; {suggestion(name, known)}")
+            with source.located("stages"):
+                raise UsageError(f"unknown stage '{name}' in the recipe; {suggestion(name, known)}", name)
     chosen = [kind for kind in STAGES if kind.name in recipe.stages or kind.name in _ALWAYS]
-    return [kind(from_mapping(kind.Config, recipe.stages.get(kind.name, {}), f"stages.{kind.name}")) for kind in chosen]
+    return [
+        kind(
+            from_mapping(
+                kind.Config, recipe.stages.get(kind.name, {}), source.file, source.lines, f"stages.{kind.name}"
+            )
+        )
+        for kind in chosen
+    ]

@@ -13,8 +13,10 @@ class PruneConfig(Schema):
 
     criterion: str = Field(default="taylor", description="name of the channel importance criterion")
     criterion_options: dict[str, Any] = Field(default_factory=dict, description="options of the criterion")
-    samples: int = Field(default=512, ge=1, description="training images the criterion sees, every class equally often")
-    sample_batch: int = Field(default=32, ge=1, description="images per gradient of the criterion")
+    samples: int = Field(
+        default=512, ge=1, le=1_000_000, description="training images the criterion sees, every class equally often"
+    )
+    sample_batch: int = Field(default=32, ge=1, le=65_536, description="images per gradient of the criterion")
     allocator: str = Field(default="latency", description="name of what decides the width of each group")
     allocator_options: dict[str, Any] = Field(default_factory=dict, description="options of the allocator")
     speedup: float | None = Field(
@@ -23,10 +25,10 @@ class PruneConfig(Schema):
     margin: float = Field(default=0.93, gt=0, le=1, description="share of the budget's latency limit to aim at")
     max_ratio: float = Field(default=0.75, gt=0, lt=1, description="largest share of a group's channels that may go")
     channel_step: int | None = Field(
-        default=None, ge=1, description="widths become multiples of this; absent: the target's own step"
+        default=None, ge=1, le=1024, description="widths become multiples of this; absent: the target's own step"
     )
     steps: int = Field(default=1, ge=1, le=20, description="cuts, each by the same factor, with training in between")
-    between_epochs: int = Field(default=2, ge=1, description="epochs of training between two cuts")
+    between_epochs: int = Field(default=2, ge=1, le=100_000, description="epochs of training between two cuts")
     recovery: TeachConfig | None = Field(
         default=TeachConfig(epochs=8, learning_rate=0.05), description="training after the last cut; null: none"
     )

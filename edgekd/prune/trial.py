@@ -14,6 +14,7 @@ from edgekd.profile import Kernel
 from edgekd.prune import groups as finding
 from edgekd.prune import surgery
 from edgekd.prune.groups import Group
+from edgekd.shortage import memory_is_out
 
 
 @dataclass(frozen=True)
@@ -88,6 +89,8 @@ def prunable(model: nn.Module, input_shape: tuple[int, int, int]) -> Prunable:
         except EdgekdError as error:
             fixed[group.name] = str(error)
         except Exception as error:  # whatever the model's own code raises
+            if memory_is_out(error):
+                raise
             fixed[group.name] = f"the model cannot run with another width here: {' '.join(str(error).split())[:200]}"
         else:
             usable.append(group)

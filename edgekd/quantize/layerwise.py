@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -16,6 +15,7 @@ import onnx
 import torch
 from torch import Tensor, fx, nn
 
+from edgekd.disk import scratch
 from edgekd.errors import ExportError
 from edgekd.quantize.fake_quant import ActivationQuantizer
 from edgekd.runtime.session import open_session
@@ -62,8 +62,8 @@ def compare_layers(module: nn.Module, path: Path, runtime: str, images: np.ndarr
 
     `images` is float32 (N, C, H, W).
     """
-    with TemporaryDirectory() as folder:
-        exposed = Path(folder) / "exposed.onnx"
+    with scratch("edgekd-engine") as folder:
+        exposed = folder / "exposed.onnx"
         quantizers = expose(path, exposed)
         session = open_session(runtime, str(exposed), threads=1, batch=len(images))
         engine_logits, *integers = [result.copy() for result in session.run([images])]

@@ -10,7 +10,7 @@ from typing import Literal
 
 from torch import nn
 
-from edgekd.errors import UsageError
+from edgekd.errors import TrainingError
 
 log = logging.getLogger("edgekd")
 
@@ -51,7 +51,7 @@ def train_where_needed(
     student = copy.deepcopy(module)
     try:
         train(student)
-    except UsageError as error:
+    except TrainingError as error:
         log.warning("quantization-aware training broke off, the calibrated network is kept: %s", error)
         return Outcome(module, calibrated, calibrated, f"{lost}; training broke off and was rolled back: {error}")
     trained = score(student)

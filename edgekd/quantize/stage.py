@@ -41,11 +41,15 @@ class QuantizeConfig(Schema):
 
     observer: str = Field(default="mse", description="name of an observer: how the range of a tensor is chosen")
     observer_options: dict[str, Any] = Field(default_factory=dict, description="options of the observer")
-    calibration_images: int = Field(default=256, ge=1, description="images of the calibration split that are used")
+    calibration_images: int = Field(
+        default=256, ge=1, le=1_000_000, description="images of the calibration split that are used"
+    )
     qat_when: When = Field(
         default="auto", description="auto: train only where validation loses more than the tolerance without"
     )
-    tolerance: float = Field(default=0.3, ge=0, description="points of validation accuracy lost without training")
+    tolerance: float = Field(
+        default=0.3, ge=0, le=100, description="points of validation accuracy lost without training"
+    )
     qat: TeachConfig = Field(
         default=TeachConfig(epochs=2, optimizer="adamw", learning_rate=3e-4, weight_decay=1e-4),
         description="quantization-aware training; without BatchNorm it wants a small learning rate",

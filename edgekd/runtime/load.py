@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
 from typing import Any, Dict, Optional, Tuple
 
 import numpy as np
 
+from .manifest import BundleError, check, read_manifest
 from .session import Session, open_session
 
-_MANIFEST, _SEAL = "manifest.json", "manifest.sha256"
-
-
-class BundleError(ValueError):
-    """A bundle is damaged, or asked for something it does not hold."""
+__all__ = ["BundleError", "Engine", "load"]
 
 
 class Engine:
@@ -74,42 +69,37 @@ def load(path: Any, runtime: Optional[str] = None, threads: Optional[int] = None
     command when the runtime is not installed.
     """
     folder = os.fspath(path)
-    manifest = _manifest(folder)
+    manifest = read_manifest(folder)
     name = runtime or manifest["chosen"]
     if name not in manifest["engines"]:
         known = ", ".join(sorted(manifest["engines"]))
-        raise BundleError("the bundle has no engine for the runtime '{}'; it has: {}".format(name, known))
+        raise BundleError("{} has no engine for the runtime '{}'; it has: {}".format(folder, name, known))
     engine = manifest["engines"][name]
     for file in engine["files"]:
-        _check(folder, file, manifest["files"].get(file))
+        check(folder, file, manifest["files"][file])
     place = os.path.join(folder, engine["path"])
-    return Engine(open_session(name, place, threads or manifest["threads"], batch), manifest, name)
+    session = _opened(name, place, threads or manifest["threads"], batch)
+    _refuse_other_shapes(session, manifest, place)
+    return Engine(session, manifest, name)
 
 
-def _manifest(folder: str) -> Dict[str, Any]:
+def _opened(runtime: str, path: str, threads: int, batch: Optional[int]) -> Session:
+    """Open an engine; whatever its runtime says about the file becomes a BundleError."""
     try:
-        with open(os.path.join(folder, _SEAL), encoding="utf-8") as stream:
-            digest = stream.read().partition(" ")[0]
-    except OSError as error:
-        raise BundleError("{} is not a bundle: {}".format(folder, error)) from None
-    manifest: Dict[str, Any] = json.loads(_check(folder, _MANIFEST, digest).decode("utf-8"))
-    if manifest["schema_version"] != 1:
+        return open_session(runtime, path, threads, batch)
+    except (ImportError, MemoryError):
+        raise
+    except Exception as error:
         raise BundleError(
-            "{}: schema_version {} is newer than this edgekd reads (1); upgrade edgekd".format(
-                folder, manifest["schema_version"]
-            )
-        )
-    return manifest
+            "{} cannot be opened by {}: {}".format(path, runtime, " ".join(str(error).split()))
+        ) from error
 
 
-def _check(folder: str, name: str, digest: Optional[str]) -> bytes:
-    """Return a file's content once its digest is the expected one."""
-    path = os.path.join(folder, name)
-    try:
-        with open(path, "rb") as stream:
-            content = stream.read()
-    except OSError as error:
-        raise BundleError("{} is missing: {}; copy the bundle again".format(path, error)) from None
-    if hashlib.sha256(content).hexdigest() != digest:
-        raise BundleError("{} is damaged: its digest is not the recorded one; copy the bundle again".format(path))
-    return content
+def _refuse_other_shapes(session: Session, manifest: Dict[str, Any], path: str) -> None:
+    """Raise BundleError when the engine takes or gives something else than the manifest says."""
+    shape, classes = manifest["input"]["shape"], len(manifest["class_names"])
+    taken, given = session.inputs[0].shape, session.outputs[0].shape
+    if len(taken) != len(shape) or any(t not in (None, s) for t, s in zip(taken[1:], shape[1:])):
+        raise BundleError("{} takes inputs of shape {}, the manifest says {}".format(path, taken, shape))
+    if given[-1] not in (None, classes):
+        raise BundleError("{} gives {} values, the manifest names {} classes".format(path, given[-1], classes))

@@ -51,6 +51,10 @@ class Feasibility(Schema):
         limit = "no latency limit" if self.limit_ms is None else f"limit {self.limit_ms:.3g} ms"
         return f"{limit}, pruning expected to bring {self.prune_speedup:g}x; " + "; ".join(r.text() for r in self.rows)
 
+    def lines(self) -> str:
+        """Return the table for a terminal, one network a line."""
+        return "\n".join(["feasibility, before any training:", *(f"  {row.text()}" for row in self.rows)])
+
 
 @dataclass(frozen=True)
 class Judge:
@@ -67,8 +71,7 @@ class Judge:
     def row(self, role: str, candidate: Candidate) -> Row:
         """Return what a candidate is predicted to cost."""
         scheme, runtime, figure = self.predictor.best(candidate.kernels, self.schemes)
-        bounds = {key: getattr(figure, key) for key in ("value", "lower", "upper")}
-        latency = figure.replace(**{key: None if v is None else v * self.correction for key, v in bounds.items()})
+        latency = self._corrected(figure)
         pruned = max(latency.value / self.prune_speedup, min(latency.value, self._floor_ms(candidate)))
         return Row(
             role=role,
@@ -86,6 +89,15 @@ class Judge:
         """Return the latency below which pruning cannot bring a network, because a step of every width stays."""
         left = narrowest(candidate.kernels, self.step)
         return self.predictor.best(left, self.schemes)[2].value * self.correction
+
+    def _corrected(self, figure: Figure) -> Figure:
+        bounds = {key: getattr(figure, key) for key in ("value", "lower", "upper")}
+        return figure.replace(**{key: None if v is None else v * self.correction for key, v in bounds.items()})
+
+    def least(self, candidate: Candidate, pruned: bool) -> Figure:
+        """Return the latency a candidate is predicted to have at best, where `pruned` with all pruning may take."""
+        kernels = narrowest(candidate.kernels, self.step) if pruned else candidate.kernels
+        return self._corrected(self.predictor.best(kernels, self.schemes)[2])
 
     def choose(self, choices: Sequence[Candidate]) -> Row:
         """Return the last of the choices, ordered by cost, that fits; the first where none does."""
@@ -106,6 +118,16 @@ class Judge:
             margin=self.margin,
             rows=(*rows, *([chosen] if chosen else [])),
         )
+
+
+def beyond_doubt(predicted: Figure) -> float:
+    """Return the latency below which a limit lies clearly under a prediction.
+
+    It is as many times below, twice over, as the upper bound is above: a lower bound of zero, which few probes give,
+    would never refuse anything.
+    """
+    upper = predicted.upper or predicted.value
+    return predicted.value * (predicted.value / upper) ** 2
 
 
 def _options(spec: ModelSpec) -> str:

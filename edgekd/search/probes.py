@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from edgekd.artifact import digest_of_path
+from edgekd.disk import whole_file
 from edgekd.export import onnx_file
 from edgekd.export.backend import BACKENDS
 from edgekd.figure import Origin
@@ -22,7 +23,7 @@ from edgekd.profile import Profile
 from edgekd.quantize.emission import freeze
 from edgekd.quantize.prepare import calibrate, prepare
 from edgekd.quantize.scheme import scheme_named
-from edgekd.schema import digest_of, read_json
+from edgekd.schema import digest_of, read_json, write_json
 from edgekd.search.candidate import Candidate, untrained
 from edgekd.stage import Context
 
@@ -43,17 +44,19 @@ class Bench:
     processes: int
 
     def profile(self, probes: Sequence[Candidate]) -> Profile:
-        """Return the measured probes of this run: those of an earlier round, else measured now.
+        """Return the measured probes of this run: those of an earlier round or budget, else measured now.
 
         Raises ExportError where a network cannot be built on the target, before anything is trained.
         """
         key = self._key(probes)
-        for path in sorted(self.context.folder.parent.glob(f"*/{FILE}")):
-            earlier = read_json(Profile, path)
-            if earlier.machine.get("probes") == key:
-                log.info("search: the probes were measured before in this run (%s)", path.parent.name)
-                return earlier
-        return self._measured(self._built(probes), key)
+        # Not in the stage's own folder, which is emptied when another limit makes it another stage.
+        kept = self.context.run_folder / "measurements" / f"probes-{key[:16]}.json"
+        if kept.is_file():
+            log.info("search: the probes were measured before in this run (%s)", kept.name)
+            return read_json(Profile, kept)
+        profile = self._measured(self._built(probes), key)
+        write_json(profile, kept)
+        return profile
 
     def _built(self, probes: Sequence[Candidate]) -> list[Engine]:
         steps = len(probes) * len(self.schemes)
@@ -87,7 +90,8 @@ class Bench:
     def _measured(self, engines: Sequence[Engine], key: str) -> Profile:
         context, budget = self.context, self.context.recipe.budget
         inputs = context.folder / "inputs.npy"
-        np.save(inputs, self.images)
+        with whole_file(inputs) as unfinished:
+            np.save(unfinished, self.images)
         origin: Origin = "device" if context.origin_is_device else "host"
         series = measure(
             engines,
@@ -111,7 +115,7 @@ class Bench:
     def _key(self, probes: Sequence[Candidate]) -> str:
         """Return the digest of what is measured, how, and in which life of this machine."""
         context, budget = self.context, self.context.recipe.budget
-        networks = [[probe.name, probe.spec.plain()] for probe in probes]
+        networks = [[probe.name, probe.spec.plain(), probe.kernels] for probe in probes]
         how = [self.processes, budget.percentile, budget.operating_point.plain(), list(self.schemes), self._shape]
         return digest_of([networks, how, context.target.plain(), machine.probe().get("boot")])
 

@@ -20,7 +20,9 @@ class Space(ABC):
     class Config(Schema):
         """Options every space has."""
 
-        step: int = Field(default=8, ge=1, description="widths are multiples of this; the search takes the target's")
+        step: int = Field(
+            default=8, ge=1, le=1024, description="widths are multiples of this; the search takes the target's"
+        )
 
     def __init__(self, config: Config, teacher: ModelSpec) -> None:
         self.config = config
@@ -52,6 +54,6 @@ def create(name: str | None, options: dict[str, Any], teacher: ModelSpec, step: 
     Raises UsageError for an unknown name or option.
     """
     own = teacher.name if teacher.name in SPACES.names() else "resnet"
-    kind = SPACES.get(name or own or "resnet")
+    kind = SPACES.get((own or "resnet") if name is None else name)
     config = from_mapping(kind.Config, {"step": step, **options}, f"options of search space '{name or own}'")
     return kind(config, teacher)

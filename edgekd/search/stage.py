@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 
 from edgekd.artifact import ArtifactSet
-from edgekd.errors import UsageError
+from edgekd.errors import BudgetError, UsageError
 from edgekd.models.kernels import macs
 from edgekd.predict.features import step_of
 from edgekd.predict.limit import limit_ms
@@ -16,7 +16,7 @@ from edgekd.predict.predictor import Predictor
 from edgekd.profile import Profile
 from edgekd.schema import Field, Schema, write_json
 from edgekd.search.candidate import Candidate, candidate, spread
-from edgekd.search.choice import Judge
+from edgekd.search.choice import Feasibility, Judge, beyond_doubt
 from edgekd.search.probes import FILE, Bench
 from edgekd.search.space import Space, create
 from edgekd.stage import Context, Stage
@@ -78,6 +78,7 @@ class SearchStage(Stage[SearchConfig]):
         table = judge.feasibility(choices, teacher, chosen)
         write_json(table, context.folder / "feasibility.json")
         notes = {"feasibility": table.text()}
+        self._refuse_hopeless(judge, choices[0] if chosen is not None else teacher, table, context)
         if not table.reachable and chosen is not None:
             notes["out of reach"] = "even the smallest network of the space is predicted to miss the latency limit"
             log.warning("%s: %s", notes["out of reach"], table.text())
@@ -95,6 +96,25 @@ class SearchStage(Stage[SearchConfig]):
             notes={"choice": chosen.text()},
         )
         return artifacts.add(probes, choice)
+
+    def _refuse_hopeless(self, judge: Judge, smallest: Candidate, table: Feasibility, context: Context) -> None:
+        """Raise BudgetError when training cannot change the verdict; a guess about another machine proves nothing.
+
+        After the first round there is a measured result, which says more than any prediction.
+        """
+        named = context.recipe.stages.get("distill", {}).get("student", "auto") != "auto"
+        if context.round or named or not context.origin_is_device:
+            return
+        least = judge.least(smallest, pruned="prune" in context.recipe.stages)
+        if judge.limit_ms is None or beyond_doubt(least) <= judge.limit_ms:
+            return
+        error = BudgetError(
+            f"the latency limit of {judge.limit_ms:.3g} ms is out of reach: the smallest network that may come out of "
+            f"this recipe needs {least.text()} ms, so nothing was trained; raise budget.latency_ms or "
+            "budget.latency_ratio, or allow smaller networks (stages.search.space_options)"
+        )
+        error.add_note(table.lines())
+        raise error
 
     def _candidates(self, context: Context, dataset: DataSet) -> list[Candidate]:
         specs = self._space(context).choices()

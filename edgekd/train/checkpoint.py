@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
@@ -13,6 +11,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from edgekd.disk import whole_folder
 from edgekd.errors import EdgekdError, UsageError
 from edgekd.models.build import build
 from edgekd.models.kernels import parameters
@@ -62,14 +61,10 @@ def save(  # noqa: PLR0917 - a signature other stages share
         parameters=parameters(model),
         extra=extra or {},
     )
-    temporary = folder.with_name(f".{folder.name}.{os.getpid()}")
-    shutil.rmtree(temporary, ignore_errors=True)
-    temporary.mkdir(parents=True)
-    write_json(description, temporary / _DESCRIPTION)
-    save_file({name: _plain(tensor) for name, tensor in model.state_dict().items()}, temporary / _WEIGHTS)
-    save_file({"input": _plain(probe), "output": _answer(model, probe)}, temporary / _PROBE)
-    shutil.rmtree(folder, ignore_errors=True)
-    temporary.rename(folder)
+    with whole_folder(folder) as unfinished:
+        write_json(description, unfinished / _DESCRIPTION)
+        save_file({name: _plain(tensor) for name, tensor in model.state_dict().items()}, unfinished / _WEIGHTS)
+        save_file({"input": _plain(probe), "output": _answer(model, probe)}, unfinished / _PROBE)
 
 
 def is_saved(folder: Path) -> bool:

@@ -37,8 +37,13 @@ def _load(key: str) -> DataSet:
         return check(source(from_mapping(source.Config, options, f"options of data set '{name}'")).load())
     data = call(factory, options)
     if not isinstance(data, DataSet):
-        raise UsageError(f"factory '{factory}' returned {type(data).__name__}, not an edgekd.train.dataset.DataSet")
-    return check(data)
+        raise UsageError(
+            f"factory '{factory}' returned {type(data).__name__}, not an edgekd.train.dataset.DataSet", factory
+        )
+    try:
+        return check(data)
+    except UsageError as error:
+        raise UsageError(str(error), factory) from None
 
 
 def normalised(split: Split, data: DataSet) -> NDArray[np.float32]:
@@ -64,6 +69,7 @@ def recorded(data: DataSet) -> NDArray[np.float32]:
 def check(data: DataSet) -> DataSet:
     """Return `data` unchanged; raises UsageError with the first fault that would spoil a training."""
     title = f"data set '{data.name}'"
+    _check_types(title, data)
     shape = data.train.images.shape[1:]
     for name, split in data.splits.items():
         _check_split(f"{title}, {name}", split, shape, data.classes)
@@ -71,9 +77,27 @@ def check(data: DataSet) -> DataSet:
         missing = sorted(set(range(data.classes)) - set(np.unique(data.splits[name].labels).tolist()))
         if missing:
             raise UsageError(f"{title}, {name}: no sample of class {missing[0]} ({data.class_names[missing[0]]})")
-    if not len(data.mean) == len(data.std) == shape[0] or min(data.std) <= 0:
+    if not len(data.mean) == len(data.std) == shape[0] or not (np.isfinite(data.mean).all() and min(data.std) > 0):
         raise UsageError(f"{title}: mean and std need one value per channel ({shape[0]}), every std above zero")
     return data
+
+
+def _check_types(title: str, data: DataSet) -> None:
+    """Refuse what only looks like a data set: iterators, lists, tensors; each would fail later and without a word."""
+    for name, split in data.splits.items():
+        if not isinstance(split, Split):
+            raise UsageError(
+                f"{title}, {name}: got {type(split).__name__} instead of an edgekd.train.dataset.Split; "
+                "collect what an iterator yields with numpy.stack first"
+            )
+        for part, array in (("images", split.images), ("labels", split.labels)):
+            if not isinstance(array, np.ndarray):
+                raise UsageError(f"{title}, {name}: {part} are {type(array).__name__}; expected a numpy array")
+    for part in ("class_names", "mean", "std"):
+        if not isinstance(getattr(data, part), tuple | list):
+            raise UsageError(f"{title}: {part} is {type(getattr(data, part)).__name__}; expected a tuple")
+    if data.classes < 2:
+        raise UsageError(f"{title}: class_names has {data.classes} entries; a classifier needs at least two")
 
 
 def _check_split(where: str, split: Split, shape: tuple[int, ...], classes: int) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from edgekd.errors import UsageError
+from edgekd.errors import TrainingError
 from edgekd.schema import digest_of
 from edgekd.stage import Advance, Progress
 from edgekd.train import resume
@@ -47,7 +47,7 @@ def train(
 
     Called again on the same `folder` with a fresh model of the same shape, it goes on after the last finished epoch;
     a folder left by a training with another config is started over. The number of threads is the caller's.
-    Raises UsageError when the loss stops being a finite number, naming the last good epoch.
+    Raises TrainingError when the loss or a weight stops being a finite number, naming the last good epoch.
     """
     model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     state, step_of = _begin(model, batches, config, folder, title)
@@ -57,7 +57,10 @@ def train(
         for epoch in range(state.history.epochs, config.epochs):
             started = time.perf_counter()
             run = _Epoch(model, step_of, objective, config, steps, on_step, advance)
-            loss, images = run(batches, epoch, f"{title}: {_last_good(epoch, folder)}")
+            where = f"{title}: {_last_good(epoch, folder)}"
+            loss, images = run(batches, epoch, where)
+            if not all(bool(torch.isfinite(tensor).all()) for tensor in model.state_dict().values()):
+                raise TrainingError(f"{where}; a weight is no longer finite after epoch {epoch + 1}; {_cure(config)}")
             scores = (score(model),) if score is not None else ()
             history = state.history
             state = state.replace(
@@ -109,9 +112,8 @@ class _Epoch:
             step = epoch * len(batches) + position
             loss = self._step(batch, step)
             if not math.isfinite(loss):
-                raise UsageError(
-                    f"{where}; the loss became {loss} in epoch {epoch + 1}, step {position + 1}; "
-                    f"lower learning_rate ({self.config.learning_rate:g}) or set clip"
+                raise TrainingError(
+                    f"{where}; the loss became {loss} in epoch {epoch + 1}, step {position + 1}; {_cure(self.config)}"
                 )
             if self.on_step is not None:
                 self.on_step(step, self.model)
@@ -135,6 +137,10 @@ class _Epoch:
                 nn.utils.clip_grad_norm_(self.model.parameters(), self.config.clip)
             self.step_of.step()
         return value
+
+
+def _cure(config: LoopConfig) -> str:
+    return f"lower learning_rate ({config.learning_rate:g}) or set clip"
 
 
 def _last_good(epoch: int, folder: Path) -> str:

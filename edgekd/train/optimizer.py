@@ -15,13 +15,15 @@ class LoopConfig(Schema):
     """How long and how a network is trained: one cosine from `learning_rate` to zero after a linear warm-up."""
 
     epochs: int = Field(default=10, ge=1, le=100_000, description="passes over the training images")
-    batch: int = Field(default=128, ge=2, description="images per step")
+    batch: int = Field(default=128, ge=2, le=65_536, description="images per step")
     optimizer: Literal["sgd", "adamw"] = Field(default="sgd", description="sgd is with Nesterov momentum")
-    learning_rate: float = Field(default=0.1, gt=0, description="the highest one, after the warm-up")
+    learning_rate: float = Field(default=0.1, gt=0, le=100, description="the highest one, after the warm-up")
     warmup_share: float = Field(default=0.15, ge=0, lt=1, description="share of all steps with a rising learning rate")
     momentum: float = Field(default=0.9, ge=0, lt=1, description="of sgd; the first beta of adamw")
-    weight_decay: float = Field(default=5e-4, ge=0, description="of matrices and kernels; never of norms and biases")
-    clip: float | None = Field(default=None, gt=0, description="largest norm of the gradient; off when absent")
+    weight_decay: float = Field(
+        default=5e-4, ge=0, le=100, description="of matrices and kernels; never of norms and biases"
+    )
+    clip: float | None = Field(default=None, gt=0, le=1e6, description="largest norm of the gradient; off when absent")
     precision: Literal["fp32", "bf16"] = Field(default="fp32", description="bf16: autocast of forward and backward")
 
 

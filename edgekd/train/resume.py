@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 
 import torch
@@ -11,6 +10,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
+from edgekd.disk import whole_file
 from edgekd.errors import UsageError
 from edgekd.schema import Schema, from_mapping
 
@@ -52,13 +52,8 @@ def write(folder: Path, state: State, model: nn.Module, optimizer: torch.optim.O
     plain = {
         name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format) for name, tensor in tensors.items()
     }
-    folder.mkdir(parents=True, exist_ok=True)
-    temporary = folder / f".{_FILE}.{os.getpid()}"
-    with temporary.open("wb") as stream:
-        stream.write(save(plain, {"state": json.dumps(state.plain())}))
-        stream.flush()
-        os.fsync(stream.fileno())
-    temporary.replace(folder / _FILE)
+    with whole_file(folder / _FILE) as unfinished:
+        unfinished.write_bytes(save(plain, {"state": json.dumps(state.plain())}))
 
 
 def read(folder: Path) -> State | None:

@@ -13,9 +13,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from edgekd.artifact import ArtifactSet
-from edgekd.errors import UsageError
+from edgekd.disk import whole_folder
+from edgekd.errors import EdgekdError, UsageError
 from edgekd.figure import Figure
-from edgekd.models.build import build
+from edgekd.models.build import build, digest_of_layers
 from edgekd.models.kernels import kernels, macs, parameters
 from edgekd.schema import Field, digest_of
 from edgekd.stage import Context, Stage
@@ -34,7 +35,7 @@ class TeacherConfig(LoopConfig):
     """How the teacher is trained where the recipe names no weights."""
 
     epochs: int = Field(default=16, ge=1, le=100_000, description="passes over the training images")
-    batch: int = Field(default=64, ge=2, description="images per step")
+    batch: int = Field(default=64, ge=2, le=65_536, description="images per step")
     label_smoothing: float = Field(default=0.0, ge=0, lt=1, description="share of the target spread over all classes")
     min_accuracy: float | None = Field(
         default=None, ge=0, le=100, description="percent on validation below which the run stops"
@@ -67,7 +68,9 @@ class TeacherStage(Stage[TeacherConfig]):
             model = build(context.recipe.model, data.input_shape, data.classes)
             self._save(model, saved, data, context)
         else:
-            shutil.copytree(self._trained(data, context), saved, dirs_exist_ok=True)
+            trained = self._trained(data, context)
+            with whole_folder(saved) as unfinished:
+                shutil.copytree(trained, unfinished, dirs_exist_ok=True)
             model = checkpoint.load(saved)
         percent = accuracy(logits(model, normalised(data.validation, data)), data.validation.labels)
         self._refuse_weak(percent, data)
@@ -95,7 +98,7 @@ class TeacherStage(Stage[TeacherConfig]):
         """Return the folder of the trained teacher in the cache."""
         place = context.cache / "teachers" / self._key(data, context)
         done = place / "checkpoint"
-        if checkpoint.is_saved(done):
+        if checkpoint.is_saved(done) and _still_fits(done):
             log.info("teacher: taken from the cache (%s)", place)
             return done
         recipe = context.recipe
@@ -128,7 +131,8 @@ class TeacherStage(Stage[TeacherConfig]):
         drawn = {"name": recipe.data.augmentation, "options": recipe.data.augmentation_options}
         config = self.config.plain()
         del config["min_accuracy"]
-        return digest_of([1, recipe.model.plain(), data.digest, data.input_shape, drawn, config, recipe.seed])[:32]
+        model = [recipe.model.plain(), digest_of_layers(recipe.model, data.input_shape, data.classes)]
+        return digest_of([2, model, data.digest, data.input_shape, drawn, config, recipe.seed])[:32]
 
     def _save(self, model: nn.Module, folder: Path, data: DataSet, context: Context) -> None:
         probe = torch.from_numpy(recorded(data))
@@ -146,3 +150,15 @@ class TeacherStage(Stage[TeacherConfig]):
                 f"the teacher is right on {percent:.2f} % of validation, {reason}; "
                 "check its weights and the data, or train longer (stages.teacher.epochs)"
             )
+
+
+def _still_fits(saved: Path) -> bool:
+    """Return whether a teacher in the cache can be loaded; one of older code is put away, and trained anew."""
+    try:
+        checkpoint.load(saved)
+    except EdgekdError as error:
+        log.warning("teacher: the one in the cache cannot be taken, so it is trained anew: %s", error)
+        shutil.rmtree(saved.parent / "training", ignore_errors=True)  # first: a kill here must not let it go on
+        shutil.rmtree(saved.parent)
+        return False
+    return True

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-COMMANDS = sorted(p.stem for p in Path("edgekd/cli/commands").glob("[!_]*.py"))
+COMMANDS = sorted(p.stem.replace("_", "-") for p in Path("edgekd/cli/commands").glob("[!_]*.py"))
 
 
 def edgekd(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:

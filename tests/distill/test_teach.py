@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 
 from edgekd.artifact import ArtifactSet
 from edgekd.distill.teach import TeachConfig, teach
@@ -89,3 +90,23 @@ def test_without_losses_no_teacher_is_needed(root: Path, tmp_path: Path) -> None
 def test_a_fault_in_the_options_is_found_before_any_work(artifacts: ArtifactSet, root: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="unknown name 'dits' in losses; did you mean 'dist'"):
         taught(artifacts, context(root), tmp_path, losses={"dits": {}})
+
+
+class Forgetful(ResidualCnn):
+    """A student that draws random numbers while it is trained."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return F.dropout(super().forward(x), 0.2, self.training)
+
+
+def test_random_numbers_drawn_before_do_not_matter(artifacts: ArtifactSet, root: Path, tmp_path: Path) -> None:
+    """A resumed run has skipped what came before, and must draw the same dropout."""
+    found = []
+    for drawn in (0, 7):
+        torch.manual_seed(0)
+        model = Forgetful(channels=4)
+        torch.rand(drawn)
+        config = TeachConfig.model_validate({**CONFIG, "epochs": 1})
+        teach(model, artifacts, context(root), config, folder=tmp_path / str(drawn), title="student")
+        found.append(weights(model))
+    np.testing.assert_array_equal(*found)

@@ -1,12 +1,17 @@
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
 import sys
+import threading
 import time
+from pathlib import Path
 
 import pytest
 
 from edgekd.errors import MeasurementError, TargetError
-from edgekd.measure.connection import Child, local
+from edgekd.measure.connection import Child, Connection, local, pack
 
 _GREETING = 'print(\'{"ok": true, "protocol": 1}\', flush=True); '
 
@@ -74,3 +79,66 @@ def test_what_a_runtime_prints_does_not_disturb_the_answers() -> None:
     with local() as connection, connection.start("x") as child:
         answer = child.ask({"verb": "memory", "runtime": "this", "engine": None}, 30)  # `import this` prints a poem
     assert answer["peak_mb"] > 1
+
+
+class _Thinkers(Connection):
+    """Starts processes that answer after ten minutes."""
+
+    def start(self, label: str) -> Child:
+        self._command = (sys.executable, "-c", "import sys, time; " + _GREETING + "time.sleep(600)")
+        return super().start(label)
+
+
+def _think(connection: Connection, label: str) -> object:
+    with connection.start(label) as child:
+        child.greet()
+        if label == "broken":
+            raise ValueError(label)
+        return child.ask({"verb": "time"}, 600)
+
+
+def test_items_are_worked_on_at_once_and_answered_in_order() -> None:
+    with local() as connection:
+        assert connection.at_once(lambda x: x + 1, [1, 2, 3], 2) == [2, 3, 4]
+
+
+def test_where_one_fails_nobody_waits_for_the_others() -> None:
+    connection = _Thinkers(Path("unused"))
+    begin = time.monotonic()
+    with pytest.raises(ValueError, match="broken"):
+        connection.at_once(lambda label: _think(connection, label), ["broken", "slow", "never started"], 2)
+    assert time.monotonic() - begin < 120, "the others think for ten minutes"
+
+
+def test_an_interrupt_does_not_wait_for_what_goes_on() -> None:
+    connection = _Thinkers(Path("unused"))
+    begin = time.monotonic()
+    timer = threading.Timer(2, os.kill, [os.getpid(), signal.SIGINT])
+    timer.start()
+    with pytest.raises(KeyboardInterrupt):
+        connection.at_once(lambda label: _think(connection, label), ["slow", "slow too", "never started"], 2)
+    timer.join()
+    assert time.monotonic() - begin < 120
+
+
+def test_a_process_dies_with_the_one_that_started_it(tmp_path: Path) -> None:
+    """Even in the middle of a request: a parent that was killed cannot close its pipes politely."""
+    code = (
+        "import os, subprocess, sys\n"
+        "child = subprocess.Popen([sys.executable, sys.argv[1]], stdin=subprocess.PIPE, stdout=subprocess.PIPE)\n"
+        "child.stdout.readline()\n"  # the greeting
+        "print(child.pid, os.dup(child.stdin.fileno()), flush=True)\n"
+        "sys.stdin.readline()\n"
+    )
+    command = [sys.executable, "-c", code, str(pack(tmp_path / "device.pyz"))]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as parent:
+        assert parent.stdout is not None
+        child = Path("/proc") / parent.stdout.readline().split()[0]
+        assert child.exists()
+        parent.kill()
+    for _ in range(100):
+        if not child.exists() or "\nState:\tZ" in (child / "status").read_text():
+            break
+        time.sleep(0.1)
+    else:
+        pytest.fail("the child lives on")

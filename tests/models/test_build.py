@@ -10,7 +10,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from edgekd.errors import UsageError
-from edgekd.models.build import build
+from edgekd.models.build import build, digest_of_layers
 from edgekd.recipe import ModelSpec
 from tests.models import INPUT_SHAPE, Mlp, settled
 
@@ -92,3 +92,30 @@ def test_files_that_hold_no_weights_are_named(tmp_path: Path, name: str, content
         (tmp_path / name).write_bytes(content)
     with pytest.raises(UsageError, match=said):
         build(ModelSpec(factory="tests.models:Mlp", weights=str(tmp_path / name)), INPUT_SHAPE, 4)
+
+
+def test_weights_that_are_no_numbers_are_named(tmp_path: Path) -> None:
+    state = Mlp().state_dict()
+    state["second.bias"][1] = float("inf")
+    save_file(state, tmp_path / "w.safetensors")
+    with pytest.raises(UsageError, match=r"NaN or infinite, first in 'second\.bias'"):
+        build(ModelSpec(factory="tests.models:Mlp", weights=str(tmp_path / "w.safetensors")), INPUT_SHAPE, 4)
+
+
+def leaving() -> nn.Module:
+    raise SystemExit("good bye")
+
+
+def test_a_factory_cannot_end_the_run() -> None:
+    with pytest.raises(UsageError, match=r"failed with options {}: SystemExit: good bye") as caught:
+        build(ModelSpec(factory=f"{__name__}:leaving"), INPUT_SHAPE, 4)
+    assert caught.value.word == f"{__name__}:leaving"
+
+
+def test_the_digest_of_the_layers_knows_sizes_and_kinds_only() -> None:
+    before = torch.get_rng_state()
+    digest = digest_of_layers(ModelSpec(factory=FACTORY), INPUT_SHAPE, 4)
+    assert digest == digest_of_layers(ModelSpec(factory=FACTORY, weights="absent.safetensors"), INPUT_SHAPE, 4)
+    assert torch.equal(torch.get_rng_state(), before)
+    others = [ModelSpec(factory=FACTORY, options={"channels": 8}), ModelSpec(factory="tests.models:DepthwiseCnn")]
+    assert len({digest, *(digest_of_layers(spec, INPUT_SHAPE, 4) for spec in others)}) == 3

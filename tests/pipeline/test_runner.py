@@ -115,3 +115,23 @@ def test_an_error_names_the_stage_and_those_before_it(tmp_path: Path, monkeypatc
     monkeypatch.setattr(Dies, "error", MemoryError)
     with pytest.raises(ResourceError, match="stage 'dies' ran out of memory"):
         here.run(Dies(Letters()), ArtifactSet())
+
+
+def test_another_subject_runs_again_although_the_recipe_is_the_same(tmp_path: Path) -> None:
+    runner(tmp_path).run(Write(Letters()), ArtifactSet())
+    mended = Runner(runner(tmp_path).context, "other data")
+    mended.run(Write(Letters()), ArtifactSet())
+    assert Write.runs == ["a", "a"]
+    Runner(mended.context, "other data").run(Write(Letters()), ArtifactSet())
+    assert Write.runs == ["a", "a"]
+
+
+@pytest.mark.parametrize("content", ["{", '{"key": "x", "written_by": "another edgekd"}'])
+def test_a_record_that_cannot_be_read_lets_the_stage_run_again(
+    content: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    made = runner(tmp_path).run(Write(Letters()), ArtifactSet())
+    (tmp_path / "stages" / "01-write" / "stage.json").write_text(content)
+    (tmp_path / "stages" / "01-write" / "letter").unlink()
+    assert runner(tmp_path).run(Write(Letters()), ArtifactSet()) == made
+    assert "the stage runs again" in caplog.text

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from edgekd.errors import UsageError
+from edgekd.errors import TrainingError, UsageError
 from edgekd.quantize.qat import train_where_needed
 
 
@@ -30,7 +30,11 @@ def never(module: nn.Module) -> None:
 
 def diverging(module: nn.Module) -> None:
     to(float("nan"))(module)
-    raise UsageError("the loss became nan")
+    raise TrainingError("the loss became nan")
+
+
+def misconfigured(module: nn.Module) -> None:
+    raise UsageError("unknown name 'logit-kl' in losses")
 
 
 def run(calibrated: float, train, when: str = "auto"):
@@ -68,3 +72,8 @@ def test_a_collapse_is_rolled_back(train) -> None:
     outcome = run(97.0, train)
     assert outcome.accuracy == pytest.approx(97.0, abs=1e-4)
     assert "rolled back" in outcome.note
+
+
+def test_a_mistake_of_the_user_is_no_lost_accuracy() -> None:
+    with pytest.raises(UsageError, match="unknown name"):
+        run(97.0, misconfigured)

@@ -99,6 +99,13 @@ def test_a_damaged_file_is_named_and_never_loaded(folder: Path, runtime: str, na
         edgekd.runtime.load(folder, runtime)
 
 
+def test_a_seal_that_is_no_text_is_named(folder: Path) -> None:
+    seal = folder / "manifest.sha256"
+    seal.write_bytes(b"\xff" + seal.read_bytes()[1:])
+    with pytest.raises(BundleError, match=r"manifest\.\w+ is damaged"):
+        edgekd.runtime.load(folder)
+
+
 def test_what_the_bundle_does_not_hold_is_said(folder: Path, tmp_path: Path) -> None:
     with pytest.raises(BundleError, match="'tensorrt'; it has: onnxruntime, openvino"):
         edgekd.runtime.load(folder, "tensorrt")

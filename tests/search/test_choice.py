@@ -9,7 +9,7 @@ from edgekd.predict.fit import Fit
 from edgekd.predict.predictor import Predictor
 from edgekd.recipe import ModelSpec
 from edgekd.search.candidate import Candidate, candidate
-from edgekd.search.choice import Judge
+from edgekd.search.choice import Judge, beyond_doubt
 
 SHAPE = (1, 16, 16)
 
@@ -65,6 +65,21 @@ def test_out_of_reach_is_told_and_the_smallest_is_taken() -> None:
     assert row.spec == CHOICES[0].spec
     assert not row.fits
     assert not told.feasibility(CHOICES, TEACHER, row).reachable
+
+
+def test_the_least_is_what_pruning_can_leave_and_corrected() -> None:
+    whole, pruned = (judge(None).least(CHOICES[3], pruned=pruned) for pruned in (False, True))
+    assert whole.value == pytest.approx(ms(CHOICES[3]))
+    assert pruned.value < whole.value / 4
+    assert judge(None, correction=2.0).least(CHOICES[3], pruned=True).value == pytest.approx(2 * pruned.value)
+
+
+def test_beyond_doubt_is_below_the_bounds_and_never_zero() -> None:
+    sure = judge(None).least(CHOICES[0], pruned=False)
+    assert sure.lower is not None
+    assert 0 < beyond_doubt(sure) < sure.lower
+    vague = sure.replace(lower=0, upper=5 * sure.value)
+    assert beyond_doubt(vague) == pytest.approx(sure.value / 25)
 
 
 def test_the_table_shows_the_corners_with_the_word_predicted() -> None:

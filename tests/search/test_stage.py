@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from edgekd.artifact import ArtifactSet
-from edgekd.errors import EdgekdError, UsageError
+from edgekd.errors import BudgetError, EdgekdError, UsageError
 from edgekd.profile import Profile
 from edgekd.recipe import ModelSpec
 from edgekd.schema import read_json
@@ -99,7 +100,38 @@ def test_an_unknown_space_is_refused_early(root: Path) -> None:
         searched(run_in(root, "11-search"), space="resnets")
 
 
-def test_out_of_reach_is_a_note(done: ArtifactSet, root: Path) -> None:
-    found = searched(run_in(root, "12-search", budget={"latency_ms": 1e-6}))
+def test_out_of_reach_ends_the_run_with_the_table(done: ArtifactSet, root: Path) -> None:
+    with pytest.raises(
+        BudgetError, match=r"limit of 1e-06 ms is out of reach: .*\(predicted\) ms, so nothing"
+    ) as caught:
+        searched(run_in(root, "12-search", budget={"latency_ms": 1e-6}))
+    assert [line.split(" (")[0] for line in caught.value.__notes__[0].splitlines()[1:]] == [
+        *("  smallest", "  middle", "  teacher", "  chosen")
+    ]
+    with pytest.raises(BudgetError):
+        searched(run_in(root, "13-search", budget={"latency_ms": 1e-6}), student="teacher")
+
+
+@pytest.mark.parametrize("why", ["a round has measured", "another machine", "a named student", "not beyond doubt"])
+def test_out_of_reach_is_a_note_where_no_prediction_proves_it(why: str, done: ArtifactSet, root: Path) -> None:
+    table = read_json(Feasibility, run_in(root).folder / "feasibility.json")
+    limit = table.rows[0].latency.value / 1.02 if why == "not beyond doubt" else 1e-6
+    stages = {"search": {}, "distill": {}, "quantize": {}}
+    if why == "a named student":
+        stages["distill"] = {"student": {"name": "resnet"}}
+    run = run_in(root, "14-search", budget={"latency_ms": limit}, stages=stages)
+    changes = {"a round has measured": {"round": 1}, "another machine": {"origin_is_device": False}}
+    found = searched(replace(run, **changes.get(why, {})))
     assert "out of reach" in found.newest(network="probes").notes
     assert found.newest(written_as="choice")
+
+
+def test_probes_are_measured_once_for_any_limit(done: ArtifactSet, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise AssertionError
+
+    monkeypatch.setattr(probes, "measure", refuse)
+    folder = run_in(root, "15-search").folder
+    searched(run_in(root, "15-search"))
+    shutil.rmtree(folder)  # as the runner does where another limit makes it another stage
+    searched(run_in(root, "15-search", budget={"latency_ratio": 0.4}))

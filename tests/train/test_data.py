@@ -96,3 +96,20 @@ def test_wrong_statistics_are_refused(values: dict[str, tuple[float, ...]]) -> N
 def test_faults_of_a_specification_are_named(spec: dict[str, object], said: str) -> None:
     with pytest.raises(UsageError, match=said):
         load(DataSpec.model_validate(spec))
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ({"train": iter([(0, 0)])}, "train: got list_iterator instead of an edgekd.train.dataset.Split; collect"),
+        ({"test": Split([[0]], [0])}, "test: images are list; expected a numpy array"),  # type: ignore[arg-type]
+        ({"class_names": "abcd"}, "class_names is str; expected a tuple"),
+        ({"mean": np.zeros(1)}, "mean is ndarray; expected a tuple"),
+        ({"class_names": ("only",)}, "class_names has 1 entries; a classifier needs at least two"),
+        ({"mean": (float("nan"),)}, "one value per channel"),
+        ({"std": (float("nan"),)}, "one value per channel"),
+    ],
+)
+def test_what_only_looks_like_a_data_set_is_refused(values: dict[str, object], said: str) -> None:
+    with pytest.raises(UsageError, match=said):
+        check(dataclasses.replace(quadrants(), **values))  # type: ignore[arg-type]

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from edgekd.errors import UsageError
+from edgekd.errors import TrainingError
 from edgekd.recipe import DataSpec
 from edgekd.stage import Advance, Progress
 from edgekd.train.augment import augmentation
@@ -135,7 +135,7 @@ def test_another_config_starts_over_and_says_so(tmp_path: Path, caplog: pytest.L
 
 def test_a_loss_that_is_not_finite_stops_with_the_last_good_epoch(tmp_path: Path) -> None:
     with pytest.raises(
-        UsageError, match=r"last good epoch is 1, .* became nan in epoch 2, step 3; lower learning_rate"
+        TrainingError, match=r"last good epoch is 1, .* became nan in epoch 2, step 3; lower learning_rate"
     ):
         run(tmp_path, objective=Interrupting(8, float("nan")))
     resumed, _ = run(tmp_path)
@@ -143,7 +143,7 @@ def test_a_loss_that_is_not_finite_stops_with_the_last_good_epoch(tmp_path: Path
 
 
 def test_no_good_epoch_is_said_too(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="there is no good epoch"):
+    with pytest.raises(TrainingError, match="there is no good epoch"):
         run(tmp_path, objective=Interrupting(2, float("inf")))
 
 
@@ -182,3 +182,21 @@ def test_bf16_learns_and_keeps_float_weights(tmp_path: Path) -> None:
     model, history = run(tmp_path, CONFIG.replace(precision="bf16", epochs=6))
     assert history.losses[-1] < 0.8 * history.losses[0]
     assert all(p.dtype == torch.float32 for p in model.parameters())
+
+
+def test_weights_that_are_not_finite_never_become_a_good_epoch(tmp_path: Path) -> None:
+    def spoil(step: int, model: nn.Module) -> None:
+        if step == 11:  # the last of the second epoch: no loss is taken with these weights
+            with torch.no_grad():
+                model.head.bias[0] = float("inf")
+
+    augmented = batches()
+    with pytest.raises(
+        TrainingError, match=r"last good epoch is 1, .* weight is no longer finite after epoch 2; lower"
+    ):
+        train(fresh(), augmented, Interrupting(), CONFIG, folder=tmp_path, title="test", on_step=spoil)
+    resumed = fresh()
+    train(resumed, augmented, Interrupting(), CONFIG, folder=tmp_path, title="test")
+    undisturbed = fresh()
+    train(undisturbed, augmented, Interrupting(), CONFIG, folder=tmp_path / "other", title="test")
+    assert same(resumed, undisturbed)

@@ -54,7 +54,7 @@ def test_a_write_that_is_cut_off_leaves_the_old_state(tmp_path: Path, monkeypatc
     def cut(handle: int) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(resume.os, "fsync", cut)
+    monkeypatch.setattr("edgekd.disk.os.fsync", cut)
     with pytest.raises(KeyboardInterrupt):
         resume.write(tmp_path, STATE.replace(fingerprint="later"), model, made)
     assert resume.read(tmp_path) == STATE

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -156,3 +157,33 @@ def test_faults_are_found_before_any_training(tmp_path: Path, change: dict[str, 
     where = context(tmp_path, **change)
     with pytest.raises(UsageError, match=said):
         TeacherStage(CONFIG).requires(ArtifactSet(), where)
+
+
+def mendable(folder: Path, text: str, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    (folder / "mendable_network.py").write_text(f"from tests.models import *\n{text}")
+    monkeypatch.syspath_prepend(str(folder))
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    monkeypatch.delitem(sys.modules, "mendable_network", raising=False)
+    return {"model": {"factory": "mendable_network:Network"}}
+
+
+OLD = "class Network(ResidualCnn):\n    pass\n"
+WIDER = "class Network(ResidualCnn):\n    def __init__(self):\n        super().__init__(24)\n"
+SCALED = "class Network(ResidualCnn):\n    def forward(self, x):\n        return 0.5 * super().forward(x)\n"
+
+
+@pytest.mark.parametrize(("mended", "width", "told"), [(WIDER, 24, False), (SCALED, 16, True)])
+def test_a_teacher_of_code_that_was_mended_since_is_trained_anew(
+    mended: str,
+    width: int,
+    told: bool,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    old = taught(context(tmp_path, **mendable(tmp_path, OLD, monkeypatch)))
+    again = context(tmp_path, "again", **mendable(tmp_path, mended, monkeypatch))
+    artifact = taught(again)
+    assert checkpoint.load(again.path(artifact)).stem.out_channels == width
+    assert artifact.digest != old.digest
+    assert ("trained anew" in caplog.text) == told

@@ -49,7 +49,9 @@ def command(
     limits = {"latency_ms": max_latency_ms, "peak_memory_mb": max_memory_mb, "accuracy_drop": max_accuracy_drop}
     short = tuple(f"budget.{name}={value}" for name, value in limits.items() if value is not None)
     asked = request.resolve("smoke" if smoke else recipe, target, run_folder, (*overrides, *short))
-    logging.basicConfig(level=logging.WARNING if quiet else logging.INFO, format="%(message)s", stream=sys.stderr)
+    logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
+    if not quiet:
+        logging.getLogger("edgekd").setLevel(logging.INFO)  # not of all packages: torch tells its statistics at exit
     report = None if dry_run else asked.finished()
     if report is not None:
         logging.getLogger("edgekd").info("this run has ended before (%s); its verdict is replayed", report.finished_at)

@@ -22,8 +22,12 @@ class Dist(Loss):
     class Config(Loss.Config):
         """Options of the loss."""
 
-        beta: float = Field(default=2.0, ge=0, description="weight of the relation between the classes of a sample")
-        gamma: float = Field(default=2.0, ge=0, description="weight of the relation between the samples of a class")
+        beta: float = Field(
+            default=2.0, ge=0, le=1e6, description="weight of the relation between the classes of a sample"
+        )
+        gamma: float = Field(
+            default=2.0, ge=0, le=1e6, description="weight of the relation between the samples of a class"
+        )
         tau: float = Field(default=4.0, gt=0, le=100, description="temperature of both distributions")
 
     mean_of_samples: ClassVar[bool] = False  # the intra-class term correlates over the batch

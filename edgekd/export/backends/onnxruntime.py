@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from pathlib import Path
 from typing import ClassVar
 
@@ -10,6 +9,7 @@ import onnx
 import onnxruntime
 
 from edgekd.artifact import Format
+from edgekd.disk import scratch
 from edgekd.errors import ExportError
 from edgekd.export.backend import Backend, ExecutedLayer
 from edgekd.export.refusal import one_line
@@ -34,9 +34,9 @@ class OnnxRuntime(Backend):
 
     def executed(self, engine: Path) -> list[ExecutedLayer]:
         """Return the operators of the graph ONNX Runtime has rewritten for this machine."""
-        with tempfile.TemporaryDirectory() as folder:
+        with scratch("edgekd-engine") as folder:
             options = _options()
-            options.optimized_model_filepath = str(Path(folder) / "optimised.onnx")
+            options.optimized_model_filepath = str(folder / "optimised.onnx")
             _load(engine, options)
             graph = onnx.load(options.optimized_model_filepath).graph
         integers = {tensor.name for tensor in graph.initializer if tensor.data_type in _INTEGERS}

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-import shutil
 from pathlib import Path
 from typing import Any, ClassVar
 
 from edgekd.artifact import Format
-from edgekd.errors import ExportError
+from edgekd.disk import whole_folder
+from edgekd.errors import ExportError, ResourceError
 from edgekd.export.backend import Backend, ExecutedLayer
 from edgekd.export.refusal import one_line
 from edgekd.runtime import without_telemetry
@@ -28,22 +28,20 @@ class OpenVino(Backend):
 
     def build(self, onnx_path: Path, folder: Path) -> Path:
         """Convert the file; the returned folder holds model.xml and model.bin and nothing else."""
-        unfinished = folder / "openvino.unfinished"
-        shutil.rmtree(unfinished, ignore_errors=True)
-        unfinished.mkdir(parents=True)
+        engine = folder / "openvino"
         try:
             model = openvino.convert_model(onnx_path)
             _name_by_position(model)
-            openvino.save_model(model, unfinished / "model.xml", compress_to_fp16=False)
+            with whole_folder(engine) as unfinished:
+                openvino.save_model(model, unfinished / "model.xml", compress_to_fp16=False)
+        except ResourceError:
+            raise
         except Exception as error:  # OpenVINO's exceptions have no public base class
-            shutil.rmtree(unfinished, ignore_errors=True)
             raise ExportError(
                 f"OpenVINO {openvino.__version__} cannot convert {onnx_path.name}: {one_line(error)}; "
                 "use operators it knows, or leave openvino out of the target's runtimes"
             ) from error
-        engine = folder / "openvino"
-        shutil.rmtree(engine, ignore_errors=True)
-        return unfinished.replace(engine)
+        return engine
 
     def executed(self, engine: Path) -> list[ExecutedLayer]:
         """Return the operators of the graph OpenVINO has compiled for this machine."""

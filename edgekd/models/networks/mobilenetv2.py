@@ -70,8 +70,12 @@ class MobileNetV2(Network):
         width: float = Field(default=1.0, gt=0, le=4, description="multiplies every channel count")
         depth: float = Field(default=1.0, gt=0, le=4, description="multiplies the repeats of every stage, at least one")
         expansion: int = Field(default=6, ge=1, le=12, description="hidden channels of a bottleneck per input channel")
-        head: int = Field(default=640, ge=1, description="channels before the classifier, multiplied by width")
-        channel_step: int = Field(default=8, ge=1, description="channel counts are rounded to a multiple of this")
+        head: int = Field(
+            default=640, ge=1, le=65_536, description="channels before the classifier, multiplied by width"
+        )
+        channel_step: int = Field(
+            default=8, ge=1, le=1024, description="channel counts are rounded to a multiple of this"
+        )
 
     config: Config
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 from torch import Tensor, nn
 
 from edgekd.models.network import Network
@@ -55,6 +57,10 @@ class _Module(nn.Module):
         return out
 
 
+_Blocks = Annotated[int, Field(ge=1, le=64)]
+_Channels = Annotated[int, Field(ge=1, le=8192)]
+
+
 class ResNet(Network):
     """ResNet for small images: a 3x3 stem, three stages, the last two halve height and width."""
 
@@ -62,8 +68,12 @@ class ResNet(Network):
         """Size of the network."""
 
         depth: int = Field(default=20, ge=8, le=200, description="layers, 6n + 2: 8, 14, 20, 26, 32, ...")
-        blocks: tuple[int, int, int] | None = Field(default=None, description="blocks of each stage, in place of depth")
-        channels: tuple[int, int, int] = Field(default=(16, 32, 64), description="width of each stage")
+        blocks: tuple[_Blocks, _Blocks, _Blocks] | None = Field(
+            default=None, description="blocks of each stage, in place of depth"
+        )
+        channels: tuple[_Channels, _Channels, _Channels] = Field(
+            default=(16, 32, 64), description="width of each stage"
+        )
 
         @field_validator("depth")
         @classmethod
@@ -72,13 +82,6 @@ class ResNet(Network):
                 below = (depth - 2) // 6 * 6 + 2
                 raise ValueError(f"a depth is 6n + 2; the nearest are {below} and {below + 6}")
             return depth
-
-        @field_validator("channels", "blocks")
-        @classmethod
-        def _positive(cls, counts: tuple[int, int, int] | None) -> tuple[int, int, int] | None:
-            if counts is not None and min(counts) < 1:
-                raise ValueError("every stage needs at least one channel and one block")
-            return counts
 
     config: Config
 

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import product
+from typing import Annotated
 
 from edgekd.models.network import NETWORKS
 from edgekd.recipe import ModelSpec
-from edgekd.schema import Field, from_mapping
+from edgekd.schema import Field, field_validator, from_mapping
 from edgekd.search.space import Space
+
+_Factor = Annotated[float, Field(gt=0, le=16)]
 
 
 class ResNetSpace(Space):
@@ -17,13 +20,29 @@ class ResNetSpace(Space):
     class Config(Space.Config):
         """Which depths and widths."""
 
-        depths: tuple[int, ...] = Field(default=(8, 14, 20, 26, 32), min_length=1, description="6n + 2 layers")
-        multipliers: tuple[float, ...] = Field(
-            default=(0.25, 0.375, 0.5, 0.75, 1.0, 1.25, 1.5, 2.0), min_length=1, description="of the teacher's widths"
+        depths: tuple[int, ...] = Field(
+            default=(8, 14, 20, 26, 32), min_length=1, max_length=32, description="6n + 2 layers"
         )
-        growths: tuple[float, ...] = Field(
-            default=(1.0, 1.5), min_length=1, description="further factor from each stage to the next, cheaper one"
+        multipliers: tuple[_Factor, ...] = Field(
+            default=(0.25, 0.375, 0.5, 0.75, 1.0, 1.25, 1.5, 2.0),
+            min_length=1,
+            max_length=32,
+            description="of the teacher's widths",
         )
+        growths: tuple[_Factor, ...] = Field(
+            default=(1.0, 1.5),
+            min_length=1,
+            max_length=32,
+            description="further factor from each stage to the next, cheaper one",
+        )
+
+        @field_validator("depths")
+        @classmethod
+        def _six_n_plus_two(cls, depths: tuple[int, ...]) -> tuple[int, ...]:
+            wrong = [depth for depth in depths if (depth - 2) % 6 or not 8 <= depth <= 200]
+            if wrong:
+                raise ValueError(f"{wrong[0]} is no depth; depths are 6n + 2, from 8 to 200")
+            return depths
 
     config: Config
 

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
+from edgekd.cache import folder as cache_folder
+from edgekd.disk import whole_file
 from edgekd.errors import UsageError
 from edgekd.schema import Field, Schema
 from edgekd.train import idx
@@ -62,7 +64,7 @@ class FashionMnist(Source):
         cache = _cache()
         places = [Path(self.config.path)] if self.config.path is not None else [_DEBIAN, cache]
         for place in places:
-            if all((place / name).is_file() for name in _SHA256):
+            if all(os.path.isfile(place / name) for name in _SHA256):
                 return place
         if self.config.path is None and self.config.download:
             for name, digest in _SHA256.items():
@@ -75,7 +77,7 @@ class FashionMnist(Source):
 
 
 def _cache() -> Path:
-    return Path(os.environ.get("EDGEKD_CACHE", Path.home() / ".cache" / "edgekd")) / "datasets" / "fashion-mnist"
+    return cache_folder() / "datasets" / "fashion-mnist"
 
 
 def _split(images: np.ndarray[tuple[int, ...], np.dtype[np.uint8]], labels: np.ndarray, folder: Path) -> Split:
@@ -95,7 +97,5 @@ def _download(name: str, digest: str, folder: Path) -> None:
         raise UsageError(f"data set 'fashion-mnist': {_URL}/{name} cannot be downloaded: {error}") from error
     if found != digest:
         raise UsageError(f"data set 'fashion-mnist': {_URL}/{name} has SHA-256 {found}, expected {digest}")
-    folder.mkdir(parents=True, exist_ok=True)
-    temporary = folder / f".{name}.{os.getpid()}"
-    temporary.write_bytes(data)
-    temporary.replace(folder / name)
+    with whole_file(folder / name) as unfinished:
+        unfinished.write_bytes(data)

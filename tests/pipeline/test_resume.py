@@ -1,0 +1,278 @@
+"""Runs that are stopped at any moment, and started again by the same command, end as if nothing had happened."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from edgekd import bundle, catalogue, recipe
+from edgekd import target as targets
+from edgekd.artifact import Artifact
+from edgekd.pipeline.runner import Finished
+from edgekd.pipeline.stages import STAGES
+from edgekd.predict.features import step_of
+from edgekd.predict.limit import limit_ms
+from edgekd.predict.predictor import Predictor
+from edgekd.profile import Profile
+from edgekd.prune.cost import PredictedLatency
+from edgekd.recipe import ModelSpec
+from edgekd.report import RunReport
+from edgekd.schema import read_json
+from edgekd.search.candidate import candidate
+from edgekd.search.choice import Judge
+from tests.conftest import Run
+
+CLOSING = "closing"
+PLACES = (*(stage.name for stage in STAGES), CLOSING)
+RAW = Path("measurements") / "measure-0.jsonl"
+
+
+@dataclass(frozen=True)
+class Stop:
+    """A run that was stopped, and what it left behind."""
+
+    place: str
+    signal: int
+    code: int
+    last_words: list[str]
+    orphans: list[int]
+    measured: bytes
+    """The complete rounds of the raw log at that moment."""
+
+
+@dataclass(frozen=True)
+class Survivor:
+    """A run that was stopped again and again, and what it was in the end."""
+
+    folder: Path
+    cache: Path
+    code: int
+    errors: str
+    stops: list[Stop] = field(default_factory=list)
+    second: subprocess.CompletedProcess[str] | None = None
+    """What another run in the same folder said meanwhile."""
+
+
+class Attempt:
+    """One start of the smoke recipe, in a process group of its own."""
+
+    def __init__(self, folder: Path, cache: Path) -> None:
+        self.folder, self.cache = folder, cache
+        self.command = [sys.executable, "-m", "edgekd.cli.main", "compress", "--smoke", "--run-folder", str(folder)]
+        self.environment = {**os.environ, "EDGEKD_CACHE": str(cache)}
+        self.errors = folder.parent / "errors.txt"
+        with self.errors.open("wb") as errors:
+            self.process = subprocess.Popen(
+                self.command, env=self.environment, stdout=subprocess.DEVNULL, stderr=errors, start_new_session=True
+            )
+
+    def beside(self) -> subprocess.CompletedProcess[str]:
+        """Start the same command in the same folder while this one works, and return what it said."""
+        return subprocess.run(self.command, env=self.environment, capture_output=True, text=True, check=False)
+
+    def wait_for(self, place: str) -> None:
+        """Return once the work at a place, or after it, has begun, or the run has ended."""
+        signs = [f"{name} ..." for name in PLACES[PLACES.index(place) :]] + ["round 1:"]
+        rounds = _rounds(self.folder)
+        while self.process.poll() is None:
+            lines = self.errors.read_text().splitlines()
+            if any(line.startswith(sign) for sign in signs for line in lines):
+                break
+            time.sleep(0.02)
+        if place == "measure":  # a stop before the first complete round would show nothing of the replay
+            while self.process.poll() is None and len(_rounds(self.folder)) == len(rounds):
+                time.sleep(0.02)
+
+    def stop(self, place: str, after_s: float, how: int) -> Stop:
+        """Wait for a place, then a moment, and stop the whole process group."""
+        self.wait_for(place)
+        time.sleep(after_s)
+        with contextlib.suppress(ProcessLookupError):  # it has just ended
+            os.killpg(self.process.pid, how)
+        code = self.process.wait(timeout=60)
+        orphans = self._left_over()
+        return Stop(place, how, code, self.errors.read_text().splitlines(), orphans, _rounds(self.folder))
+
+    def _left_over(self) -> list[int]:
+        """Return the processes that still belong to this run; the kernel has a moment to end those it was told to."""
+        for _ in range(50):
+            found = [int(p.name) for p in Path("/proc").iterdir() if p.name.isdigit() and self._is_ours(p)]
+            if not found:
+                break
+            time.sleep(0.1)
+        return found
+
+    def _is_ours(self, process: Path) -> bool:
+        try:
+            return f"EDGEKD_CACHE={self.cache}".encode() in (process / "environ").read_bytes().split(b"\0")
+        except OSError:
+            return False
+
+
+def _rounds(folder: Path) -> bytes:
+    """Return the raw log up to the last complete round."""
+    content = (folder / RAW).read_bytes() if (folder / RAW).is_file() else b""
+    lines = content.splitlines(keepends=True)
+    ends = [n for n, line in enumerate(lines, 1) if line.startswith(b'{"kind": "machine", "round": ') and b"\n" in line]
+    complete = [n for n in ends if b'"round": null' not in lines[n - 1]]
+    return b"".join(lines[: complete[-1]]) if complete else b""
+
+
+def survive(place: Path, undisturbed: Run, stops: Sequence[tuple[str, int]], seed: int) -> Survivor:
+    """Stop a run at random moments of these stages, in this order, then let it end.
+
+    Moments lie in the first half of what a stage takes: what a stop in the second half leaves, the next one finds.
+    """
+    chance = random.Random(seed)
+    folder, cache = place / "run", place / "cache"
+    lasted = dict.fromkeys(PLACES, 1.0) | {
+        record.parent.name.partition("-")[2]: read_json(Finished, record).seconds
+        for record in undisturbed.folder.glob("stages/*/stage.json")
+    }
+    told, second = [], None
+    for at, how in stops:
+        attempt = Attempt(folder, cache)
+        if how == signal.SIGINT:
+            attempt.wait_for(at)
+            second = attempt.beside()
+        told.append(attempt.stop(at, chance.uniform(0, lasted[at] / 2), how))
+    last = Attempt(folder, cache)
+    return Survivor(folder, cache, last.process.wait(timeout=600), last.errors.read_text(), told, second)
+
+
+def built(folder: Path) -> dict[str, tuple[str, list[tuple[str, float]]]]:
+    """Return, by key, the digest of every network a run has made and the accuracies its stages noted."""
+    found: dict[str, tuple[str, list[tuple[str, float]]]] = {}
+    for record in sorted(folder.glob("stages/*/stage.json")):
+        for artifact in read_json(Finished, record).artifacts.artifacts:
+            if artifact.format in {"torch", "onnx", "openvino", "choice"}:
+                found[artifact.key] = (artifact.digest, _accuracies(artifact))
+    return found
+
+
+def _accuracies(artifact: Artifact) -> list[tuple[str, float]]:
+    return [(figure.name, figure.value) for figure in artifact.figures if "accuracy" in figure.name]
+
+
+def _reported(folder: Path) -> dict[tuple[str, str], float]:
+    """Return the accuracies of the report, by network and figure; which runtime is the fastest is the machine's."""
+    rows = read_json(RunReport, folder / "run.json").rows
+    accuracies = ("accuracy_percent", "accuracy_drop")
+    return {(row.what.split(" (")[0], f.name): f.value for row in rows for f in row.figures if f.name in accuracies}
+
+
+def assert_undisturbed(survivor: Survivor, undisturbed: Run) -> None:
+    """Compare with a run nobody has stopped: every network, its accuracies, and nothing left lying about."""
+    assert survivor.code in {0, 5}, survivor.errors  # a busy machine may spoil the measurement, nothing else
+    found = built(survivor.folder)
+    assert {key.rpartition("/")[2] for key in found} == {"torch", "onnx", "openvino", "choice"}
+    assert found == built(undisturbed.folder)
+    assert _reported(survivor.folder) == pytest.approx(_reported(undisturbed.folder), abs=0.1)  # another runtime's ties
+    bundle.verify(survivor.folder / "bundle")
+    assert [*survivor.folder.rglob("*.unfinished"), *survivor.cache.rglob("*.unfinished")] == []
+
+
+@pytest.fixture(scope="module")
+def survivor(smoke: Run, tmp_path_factory: pytest.TempPathFactory) -> Survivor:
+    """Six kills, one Ctrl-C and one SIGTERM in one run folder."""
+    kill = signal.SIGKILL
+    stops = [
+        *((PLACES[0], kill), ("teacher", kill), ("distill", signal.SIGTERM), ("distill", kill), ("quantize", kill)),
+        *(("measure", kill), ("measure", signal.SIGINT), (CLOSING, kill)),
+    ]
+    return survive(tmp_path_factory.mktemp("killed"), smoke, stops, seed=1)
+
+
+def test_a_run_killed_again_and_again_ends_like_an_undisturbed_one(survivor: Survivor, smoke: Run) -> None:
+    killed = [stop for stop in survivor.stops if stop.signal == signal.SIGKILL]
+    assert len(killed) == 6
+    assert sum(stop.code == -signal.SIGKILL for stop in killed) >= 5  # the last may come too late
+    assert_undisturbed(survivor, smoke)
+
+
+def test_no_process_survives_the_run_it_belongs_to(survivor: Survivor) -> None:
+    assert [stop.orphans for stop in survivor.stops] == [[]] * len(survivor.stops)
+
+
+def test_complete_rounds_are_replayed_and_never_measured_again(survivor: Survivor) -> None:
+    before = [stop.measured for stop in survivor.stops if stop.place == "measure"]
+    assert len(before) == 2
+    assert before[0]
+    assert before[1].startswith(before[0])
+    assert (survivor.folder / RAW).read_bytes().startswith(before[1])
+
+
+@pytest.mark.parametrize(("how", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_an_interrupt_ends_with_the_command_that_resumes(survivor: Survivor, how: int, code: int) -> None:
+    stop = next(stop for stop in survivor.stops if stop.signal == how)
+    assert stop.code == code
+    assert stop.last_words[-1].endswith(f"to resume: edgekd compress --smoke --run-folder {survivor.folder}")
+    assert not any("Traceback" in line for line in stop.last_words)
+
+
+def test_a_second_run_in_the_same_folder_is_refused_and_disturbs_nothing(survivor: Survivor, smoke: Run) -> None:
+    assert survivor.second is not None
+    assert survivor.second.returncode == 2
+    assert survivor.second.stderr.strip() == (
+        f"edgekd: another run works in {survivor.folder}; wait for it or give another --run-folder"
+    )
+    assert_undisturbed(survivor, smoke)
+
+
+def _disturbed(profile: Profile, chance: random.Random) -> Profile:
+    """Return a profile as another hour of this machine may have measured it: each engine up to 15 % off."""
+    records = []
+    for record in profile.records:
+        factor = chance.uniform(0.85, 1.15)
+        changes = {"value": factor, "lower": None, "upper": None}
+        figures = [
+            f.replace(**{k: None if by is None else f.value * by for k, by in changes.items()})
+            if f.name.startswith("latency")
+            else f
+            for f in record.figures
+        ]
+        records.append(record.replace(figures=tuple(figures)))
+    return profile.replace(records=tuple(records))
+
+
+def test_no_choice_of_the_smoke_recipe_hinges_on_noise(smoke: Run) -> None:
+    """Otherwise two runs could differ although nobody has stopped one: one probe, so predictions are proportional."""
+    asked = recipe.load(catalogue.find("recipes", "smoke"))
+    profile = read_json(Profile, next(smoke.folder.glob("stages/*/probes.json")))
+    target = targets.load(profile.target)
+    schemes = ["fp32", *target.schemes()]
+    step = max(step_of(target, scheme) for scheme in schemes)
+    shapes = [(16, 16, 16), (16, 16, 32), (16, 24, 32), (16, 32, 24), (16, 32, 32)]
+    specs = [ModelSpec(name="resnet", options={"depth": 8, "channels": list(shape)}) for shape in shapes]
+    networks = [candidate(str(number), spec, (1, 28, 28), 10) for number, spec in enumerate(specs)]
+    chance = random.Random(0)
+    found = set()
+    for _ in range(200):
+        seen = _disturbed(profile, chance)
+        predictor = Predictor.fit(seen, target, asked.budget.percentile)
+        judge = Judge(predictor, schemes, step, limit_ms(asked.budget, seen), 1.0, 1.5, 0.95)
+        chosen = judge.choose([networks[0], networks[-1]])  # what the search chooses from
+        cost = PredictedLatency(predictor, tuple(schemes))
+        shares = tuple(round(cost.of(n.kernels) / cost.of(networks[-1].kernels), 9) for n in networks)
+        found.add((tuple(chosen.spec.options["channels"]), shares))  # pruning goes by shares, not by milliseconds
+    assert len(found) == 1, found
+
+
+@pytest.mark.slow
+def test_twenty_kills_over_all_stages(smoke: Run, tmp_path: Path) -> None:
+    places = sorted((PLACES * 3)[:20], key=PLACES.index)
+    survivor = survive(tmp_path, smoke, [(place, signal.SIGKILL) for place in places], seed=0)
+    assert {stop.place for stop in survivor.stops} == set(PLACES)
+    assert sum(stop.code == -signal.SIGKILL for stop in survivor.stops) >= 17  # those in the closing may come too late
+    assert [stop.orphans for stop in survivor.stops] == [[]] * 20
+    assert_undisturbed(survivor, smoke)
