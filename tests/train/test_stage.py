@@ -181,6 +181,7 @@ def test_a_teacher_of_code_that_was_mended_since_is_trained_anew(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
+    caplog.set_level("INFO", logger="edgekd")
     old = taught(context(tmp_path, **mendable(tmp_path, OLD, monkeypatch)))
     again = context(tmp_path, "again", **mendable(tmp_path, mended, monkeypatch))
     artifact = taught(again)
