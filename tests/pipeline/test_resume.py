@@ -142,10 +142,10 @@ def survive(place: Path, undisturbed: Run, stops: Sequence[tuple[str, int]], see
     told, second = [], None
     for at, how in stops:
         attempt = Attempt(folder, cache)
-        if how == signal.SIGINT:
+        if how == signal.SIGTERM:  # in the middle, so that the run cannot have ended when the other one has spoken
             attempt.wait_for(at)
             second = attempt.beside()
-        told.append(attempt.stop(at, chance.uniform(0, lasted[at] / 2), how))
+        told.append(attempt.stop(at, chance.uniform(0, lasted[at] / 2 if how == signal.SIGKILL else 1), how))
     last = Attempt(folder, cache)
     return Survivor(folder, cache, last.process.wait(timeout=600), last.errors.read_text(), told, second)
 
