@@ -32,11 +32,13 @@ def desk(
     monkeypatch.setenv("EDGEKD_CACHE", str(desk_cache))
     monkeypatch.setattr(sys, "path", [part for part in sys.path if part not in {"", str(tmp_path)}])
     monkeypatch.setattr(sys, "argv", list(sys.argv))
-    terminate, threads = signal.getsignal(signal.SIGTERM), torch.get_num_threads()
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    threads = torch.get_num_threads()
     made = Desk(tmp_path, capsys)
     made.recipe()
     yield made
-    signal.signal(signal.SIGTERM, terminate)
+    for number, handler in handlers.items():  # the command ignores both once all is said
+        signal.signal(number, handler)
     torch.set_num_threads(threads)
 
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import pickle
 import re
+import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -115,7 +117,7 @@ def test_the_command_that_converts_a_pickle_works_as_printed(held: Desk) -> None
     refused(held.compress(), 2, "no better than guessing")
 
 
-def test_weights_that_do_not_fit_are_mended_by_the_option_they_were_trained_with(desk: Desk) -> None:
+def test_weights_that_do_not_fit_are_refused_and_those_that_fit_are_taken(desk: Desk, finished: Path) -> None:
     broken = user_factories.network()
     save_file(user_factories.network(width=4).state_dict(), desk.folder / "w.safetensors")
     desk.recipe(**model("mine:network", weights="w.safetensors"))
@@ -125,3 +127,5 @@ def test_weights_that_do_not_fit_are_mended_by_the_option_they_were_trained_with
     save_file(broken.state_dict(), desk.folder / "w.safetensors")
     refused(desk.compress(), 2, r"NaN or infinite, first in '6\.weight'")
     assert not (desk.folder / "run").exists()
+    shutil.copy(next(finished.glob("stages/*-teacher/teacher/weights.safetensors")), desk.folder / "w.safetensors")
+    ended(desk.compress())
