@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 import numpy as np
@@ -70,8 +71,11 @@ def test_unknown_operator_is_refused_by_its_name(backend: Backend, tmp_path: Pat
     model = onnx.load(tmp_path / "model.onnx")
     model.graph.node[-1].op_type = "Frobnicate"
     onnx.save(model, tmp_path / "model.onnx")
+    root = logging.getLogger()
+    before = root.level, root.filters[:], root.handlers[:]
     with pytest.raises(ExportError, match="Frobnicate"):
         backend.build(tmp_path / "model.onnx", tmp_path / "engines")
+    assert (root.level, root.filters, root.handlers) == before  # what the user logs is heard as before
 
 
 @pytest.mark.parametrize(

@@ -130,7 +130,6 @@ def test_another_subject_runs_again_although_the_recipe_is_the_same(tmp_path: Pa
 def test_a_record_that_cannot_be_read_lets_the_stage_run_again(
     content: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    caplog.set_level("WARNING", logger="edgekd")
     made = runner(tmp_path).run(Write(Letters()), ArtifactSet())
     (tmp_path / "stages" / "01-write" / "stage.json").write_text(content)
     (tmp_path / "stages" / "01-write" / "letter").unlink()

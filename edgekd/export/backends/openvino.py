@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -30,7 +33,8 @@ class OpenVino(Backend):
         """Convert the file; the returned folder holds model.xml and model.bin and nothing else."""
         engine = folder / "openvino"
         try:
-            model = openvino.convert_model(onnx_path)
+            with _logging_given_back():
+                model = openvino.convert_model(onnx_path)
             _name_by_position(model)
             with whole_folder(engine) as unfinished:
                 openvino.save_model(model, unfinished / "model.xml", compress_to_fp16=False)
@@ -53,6 +57,18 @@ class OpenVino(Backend):
         compiled = core.compile_model(model, "CPU", hints)
         layers = [_layer(node) for node in compiled.get_runtime_model().get_ordered_ops()]
         return [layer for layer in layers if layer.op not in _NOT_EXECUTED]
+
+
+@contextmanager
+def _logging_given_back() -> Iterator[None]:
+    """Undo what OpenVINO does to the root logger: it lets only errors through, and after a refusal it stays so."""
+    root = logging.getLogger()
+    level, filters, handlers = root.level, root.filters[:], root.handlers[:]
+    try:
+        yield
+    finally:
+        root.setLevel(level)
+        root.filters, root.handlers = filters, handlers
 
 
 def _layer(node: Any) -> ExecutedLayer:
