@@ -1,6 +1,6 @@
 """Answers requests, one JSON object a line: `python -m edgekd.device`, or the same code packed as a zipapp.
 
-The first line written is a greeting. A request names its `verb` (probe, time, memory, evaluate); the answer has `ok`,
+The first line written is a greeting. A request names its `verb` (`_verbs` lists them); the answer has `ok`,
 and where that is false `error` and `kind`. The end of the input ends the process.
 """
 
@@ -50,12 +50,18 @@ def _write(stream: TextIO, answer: Dict[str, Any]) -> None:
 
 
 def _verbs() -> Dict[str, Callable[[Dict[str, Any]], Dict[str, Any]]]:
+    from .describe import describe
+    from .energy import energy
     from .evaluate import evaluate
+    from .layers import layers
+    from .loadgen import loadgen
     from .memory import memory
     from .probe import probe
+    from .throughput import throughput
     from .time import Timer
 
-    return {"probe": probe, "time": Timer().step, "memory": memory, "evaluate": evaluate}
+    functions = (probe, describe, evaluate, memory, throughput, energy, layers, loadgen)
+    return {"time": Timer().step, **{function.__name__: function for function in functions}}
 
 
 def _answer(verbs: Dict[str, Callable[[Dict[str, Any]], Dict[str, Any]]], line: str) -> Dict[str, Any]:

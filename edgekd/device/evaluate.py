@@ -1,4 +1,4 @@
-"""What an engine answers: inputs from one .npy file, outputs into another."""
+"""What an engine answers: inputs from one .npy file or a folder of them, its first output into another file."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any, Dict
 import numpy as np
 
 from ..runtime.session import open_session
+from .inputs import refuse_misfit, samples
 
 
 def evaluate(request: Dict[str, Any]) -> Dict[str, Any]:
@@ -16,16 +17,18 @@ def evaluate(request: Dict[str, Any]) -> Dict[str, Any]:
     The last batch is filled up with repeated samples, so that the engine is never bound to a second shape. The file
     appears complete or not at all.
     """
-    images = np.load(request["inputs"], mmap_mode="r", allow_pickle=False)
-    if len(images) == 0:
+    images = samples(request["inputs"])
+    count = len(images[0])
+    if count == 0:
         raise ValueError("{} holds no samples".format(request["inputs"]))
     batch = request["batch"]
     session = open_session(request["runtime"], request["engine"], request["threads"], batch)
+    refuse_misfit(images, session.inputs)
     parts = []
-    for start in range(0, len(images), batch):
-        index = np.arange(start, start + batch)
-        result = session.run([images[np.minimum(index, len(images) - 1)]])[0]
-        parts.append(result[: len(images) - start].copy())
+    for start in range(0, count, batch):
+        index = np.minimum(np.arange(start, start + batch), count - 1)
+        result = session.run([array[index] for array in images])[0]
+        parts.append(result[: count - start].copy())
     outputs = np.concatenate(parts)
     partial = request["outputs"] + ".partial"
     try:

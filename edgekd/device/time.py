@@ -1,31 +1,29 @@
-"""Latency of one engine, measured in turns with others: `open` it, `warm` it up, then time `block`s when told to."""
+"""Latency of one engine, measured in turns with others: `open` it, `warm` it up, then time `block`s when told to.
+
+All times are end to end, from the arrays given to the arrays returned; a runtime that computes on another device can
+tell its share as well (`device_ms`), the two here compute on the processor that holds the clock.
+"""
 
 from __future__ import annotations
 
 import gc
 import os
 import time
-from statistics import median
-from typing import Any, Dict, List, Optional
+from typing import Any, Dict, Optional
 
-import numpy as np
+from .conditions import Conditions, changes
+from .settle import settle
+from .stream import Stream
 
-from ..runtime.session import Session, import_runtime, open_session
-from .inputs import rotation
-
-WINDOW_RUNS = 10
-WINDOW_NS = 5_000_000
-TOLERANCE = 0.02
-"""A change of the median from window to window that counts as no trend."""
+CALLS = ("bound", "plain")
 
 
 class Timer:
     """The verb `time` of one process: its steps are requests, so that the parent decides whose turn it is."""
 
-    def __init__(self) -> None:
-        self._session: Optional[Session] = None
-        self._inputs: List[np.ndarray] = []
-        self._next = 0
+    def __init__(self, root: str = "/") -> None:
+        self._stream: Optional[Stream] = None
+        self._conditions = Conditions(root)
 
     def step(self, request: Dict[str, Any]) -> Dict[str, Any]:
         """Do the step a request names: open, warm or block."""
@@ -35,59 +33,40 @@ class Timer:
         return steps[request["step"]](request)
 
     def _open(self, request: Dict[str, Any]) -> Dict[str, Any]:
-        """Load the engine; `load_ms` runs from the file to the first result, without importing the runtime."""
-        self._inputs = rotation(request["inputs"], request["batch"])
-        import_runtime(request["runtime"])
-        start = time.perf_counter_ns()
-        self._session = open_session(request["runtime"], request["engine"], request["threads"], request["batch"])
-        self._session.run([self._inputs[0]])
-        return {"load_ms": (time.perf_counter_ns() - start) / 1e6}
+        """Load the engine and run it on a few inputs; returns `load_ms`, `first_result_ms` and `finite` of a stream."""
+        stream = self._stream = Stream(request)
+        return {"load_ms": stream.load_ms, "first_result_ms": stream.first_result_ms, "finite": stream.finite}
 
     def _warm(self, request: Dict[str, Any]) -> Dict[str, Any]:
-        """Run until the median of three consecutive windows shows no trend, or `most_s` is over (`settled` false).
-
-        Processor time is looked at, not the clock: other engines warm up at the same time.
-        """
-        begin = time.perf_counter()
-        medians: List[float] = []
-        while True:
-            medians.append(self._window())
-            spent = time.perf_counter() - begin
-            last = medians[-3:]
-            steady = len(last) == 3 and max(last) - min(last) <= TOLERANCE * last[-1]
-            if (steady and spent >= request["least_s"]) or spent >= request["most_s"]:
-                return {"settled": steady, "windows": len(medians), "seconds": spent}
-
-    def _window(self) -> float:
-        used: List[int] = []
-        while len(used) < WINDOW_RUNS or sum(used) < WINDOW_NS:
-            start = time.process_time_ns()
-            self._run()
-            used.append(max(time.process_time_ns() - start, 1))
-        return median(used)
+        return settle(self._opened().run, request["least_s"], request["most_s"])
 
     def _block(self, request: Dict[str, Any]) -> Dict[str, Any]:
-        """Run `skip` times unrecorded, so that this process has the caches again, then time `runs` runs."""
-        waited = waited_ns()
+        """Run `skip` times unrecorded, so that this process has the caches again, then time `runs` runs.
+
+        `call` is "bound" (buffers bound once: the fastest documented way, and that of `edgekd.runtime`) or "plain" (the
+        call most apps write). `changed` says which conditions were others after the block than before.
+        """
+        call = request.get("call", "bound")
+        if call not in CALLS:
+            raise ValueError("unknown call {!r}; known: {}".format(call, ", ".join(CALLS)))
+        stream = self._opened()
+        run = stream.run if call == "bound" else stream.run_plain
+        before, waited = self._conditions.now(), waited_ns()
         at = time.time()
         for _ in range(request["skip"]):
-            self._run()
+            run()
         gc.disable()
-        taken = [self._run() for _ in range(request["runs"])]
+        taken = [run() for _ in range(request["runs"])]
         gc.enable()
         after = waited_ns()
+        changed = changes(before, self._conditions.now())
         waited_ms = None if waited is None or after is None else (after - waited) / 1e6
-        return {"ms": [ns / 1e6 for ns in taken], "waited_ms": waited_ms, "at": at}
+        return {"ms": [ns / 1e6 for ns in taken], "waited_ms": waited_ms, "at": at, "changed": changed}
 
-    def _run(self) -> int:
-        """Infer once on the next input and return the nanoseconds it took, copies in and out included."""
-        if self._session is None:
+    def _opened(self) -> Stream:
+        if self._stream is None:
             raise ValueError("no engine is open; the step 'open' comes first")
-        arrays = [self._inputs[self._next]]
-        self._next = (self._next + 1) % len(self._inputs)
-        start = time.perf_counter_ns()
-        self._session.run(arrays)
-        return time.perf_counter_ns() - start
+        return self._stream
 
 
 def waited_ns() -> Optional[int]:

@@ -4,13 +4,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+from edgekd.budget import OperatingPoint
 from edgekd.profile import Kernel
 
 
 @dataclass(frozen=True)
 class Engine:
-    """One built engine; `path` is what `runtime.session.open_session` takes."""
+    """One built engine; `path` is what `runtime.session.open_session` takes.
+
+    `inputs` is what this engine eats instead of the series' common inputs: an .npy file (N, ...), or a folder with one
+    per engine input, sorted by name. `batch` is what it is called with instead of the operating point's (the anchor).
+    """
 
     network: str
     scheme: str
@@ -18,8 +24,32 @@ class Engine:
     path: Path
     digest: str
     kernels: tuple[Kernel, ...] = ()
+    inputs: Path | None = None
+    batch: int | None = None
 
     @property
     def key(self) -> str:
         """Return `network/scheme/runtime`, the key of its record."""
         return f"{self.network}/{self.scheme}/{self.runtime}"
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """Return all files the engine is made of, sorted; weights beside an .onnx or .xml file belong to it."""
+        if self.path.is_dir():
+            return tuple(sorted(path for path in self.path.rglob("*") if path.is_file()))
+        if self.path.suffix == ".xml":
+            return tuple(path for path in (self.path.with_suffix(".bin"), self.path) if path.is_file())
+        content = self.path.read_bytes()
+        beside = self.path.parent.iterdir() if self.path.suffix == ".onnx" and b"location" in content else ()
+        named = [path for path in beside if path != self.path and path.is_file() and path.name.encode() in content]
+        return tuple(sorted([self.path, *named]))
+
+    def called(self, point: OperatingPoint, inputs: Path) -> dict[str, Any]:
+        """Return what every request about this engine says: where it is, what it eats, how it is called."""
+        return {
+            "runtime": self.runtime,
+            "engine": str(self.path.resolve()),
+            "inputs": str((self.inputs or inputs).resolve()),
+            "threads": point.threads,
+            "batch": self.batch or point.batch,
+        }

@@ -1,32 +1,48 @@
-"""Accuracy of the built engines themselves: the device package answers every input, the labels stay here."""
+"""Accuracy and calibration of the built engines themselves: the device package answers, the labels stay here."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from edgekd.artifact import digest_of_path
 from edgekd.disk import whole_file
-from edgekd.errors import UsageError
+from edgekd.errors import ExportError, UsageError
 from edgekd.figure import Figure, Origin
+from edgekd.measure.calibration import confidences, ece_bounds
 from edgekd.measure.connection import Connection, local
 from edgekd.measure.engine import Engine
 from edgekd.measure.statistics import Bounds, accuracy_bounds, drop_bounds
 from edgekd.measure.turns import usable_cores
+from edgekd.schema import write_text
 from edgekd.stage import Progress
 
 BATCH = 32
 TIMEOUT_S = 1800.0
 
 
-def outputs(engine: Engine, inputs: Path, destination: Path, *, batch: int, connection: Connection) -> NDArray[Any]:
-    """Return what an engine answers to the inputs (N, ...) of an .npy file: its first output (N, ...), kept on disk.
+@dataclass(frozen=True)
+class Answers:
+    """What an engine answered to N labelled inputs, as far as it counts."""
 
-    A `destination` that is already there is taken as it is: it appears complete or not at all.
+    correct: NDArray[np.bool_]
+    """(N,): whether the class of the largest output is the label."""
+    confidence: NDArray[np.float64]
+    """(N,): the probability the engine gave that class."""
+
+
+def outputs(engine: Engine, inputs: Path, destination: Path, *, batch: int, connection: Connection) -> NDArray[Any]:
+    """Return what an engine answers to the inputs (N, ...): its first output (N, ...), kept on disk.
+
+    `inputs` is an .npy file or a folder with one per engine input. A `destination` that is already there is taken as it
+    is: it appears complete or not at all.
     """
     if not destination.is_file():
         paths = {"engine": engine.path, "inputs": inputs, "outputs": destination}
@@ -35,6 +51,37 @@ def outputs(engine: Engine, inputs: Path, destination: Path, *, batch: int, conn
             child.ask({**request, **{key: str(path.resolve()) for key, path in paths.items()}}, TIMEOUT_S)
     answers: NDArray[Any] = np.load(destination, allow_pickle=False)
     return answers
+
+
+def evaluate(
+    engines: Sequence[Engine],
+    inputs: Path,
+    labels: NDArray[np.integer],
+    folder: Path,
+    *,
+    progress: Progress,
+    title: str,
+    batch: int = BATCH,
+) -> dict[str, Answers]:
+    """Return by engine key what the engines answer to labelled inputs; their outputs stay in `folder` as .npy.
+
+    `inputs` is an .npy file (N, ...) or a folder of them; an engine's own inputs and batch take their place. Raises
+    UsageError when an output is not (N, classes) or a label names no class, ExportError when one is not finite.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    digests = {path: digest_of_path(path)[:8] for path in {engine.inputs or inputs for engine in engines}}
+    with local() as connection, progress.task(title, len(engines)) as advance:
+
+        def answer(engine: Engine) -> Answers:
+            eaten = engine.inputs or inputs
+            destination = folder / f"{engine.key.replace('/', '-')}-{engine.digest[:8]}-{digests[eaten]}.npy"
+            size = engine.batch or min(batch, len(labels))
+            found = outputs(engine, eaten, destination, batch=size, connection=connection)
+            advance(1, engine.key)
+            return graded(found, labels, engine.key)
+
+        found = connection.at_once(answer, engines, usable_cores())
+    return dict(zip([engine.key for engine in engines], found, strict=True))
 
 
 def evaluate_split(
@@ -49,51 +96,66 @@ def evaluate_split(
     title: str,
     batch: int = BATCH,
 ) -> dict[str, tuple[Figure, ...]]:
-    """Return by engine key `accuracy_percent` and, against the engine `baseline`, the paired `accuracy_drop` in points.
+    """Return by engine key `accuracy_percent`, `ece` and, against the engine `baseline`, the paired `accuracy_drop`.
 
-    `images` (N, C, H, W) are what the engines eat, `labels` is (N,). The outputs (N, classes) of every engine stay in
-    `folder` as .npy. Raises UsageError when images and labels differ in number or `baseline` is no engine.
+    `images` (N, C, H, W) are what the engines eat, `labels` is (N,). Raises UsageError when images and labels differ in
+    number or `baseline` is no engine, and what `evaluate` raises.
     """
     if len(images) != len(labels) or len(images) == 0:
         raise UsageError(f"a split needs as many images as labels; {len(images)} and {len(labels)} were given")
     if baseline is not None and baseline not in {engine.key for engine in engines}:
         raise UsageError(f"the baseline {baseline} is not among the engines {', '.join(e.key for e in engines)}")
-    answers = _answers(engines, np.ascontiguousarray(images), folder, min(batch, len(images)), progress, title)
-    correct = {key: answer.argmax(-1) == labels for key, answer in answers.items()}
-    reference = None if baseline is None else correct[baseline]
-    return {key: _figures(found, reference, origin) for key, found in correct.items()}
-
-
-def _answers(  # noqa: PLR0917
-    engines: Sequence[Engine],
-    images: NDArray[np.float32],
-    folder: Path,
-    batch: int,
-    progress: Progress,
-    title: str,
-) -> dict[str, NDArray[Any]]:
-    digest = hashlib.sha256(images.tobytes()).hexdigest()[:8]
-    inputs = folder / f"inputs-{digest}.npy"
+    pixels = np.ascontiguousarray(images)
+    inputs = folder / f"inputs-{hashlib.sha256(pixels.tobytes()).hexdigest()[:8]}.npy"
     if not inputs.is_file():
         with whole_file(inputs) as unfinished:
-            np.save(unfinished, images, allow_pickle=False)
-
-    with local() as connection, progress.task(title, len(engines)) as advance:
-
-        def answer(engine: Engine) -> NDArray[Any]:
-            destination = folder / f"{engine.key.replace('/', '-')}-{engine.digest[:8]}-{digest}.npy"
-            found = outputs(engine, inputs, destination, batch=batch, connection=connection)
-            advance(1, engine.key)
-            return found
-
-        found = connection.at_once(answer, engines, usable_cores())
-        return dict(zip([engine.key for engine in engines], found, strict=True))
+            np.save(unfinished, pixels, allow_pickle=False)
+    found = evaluate(engines, inputs, labels, folder, progress=progress, title=title, batch=batch)
+    reference = None if baseline is None else found[baseline]
+    return {key: figures(answers, reference, origin) for key, answers in found.items()}
 
 
-def _figures(correct: NDArray[Any], reference: NDArray[Any] | None, origin: Origin) -> tuple[Figure, ...]:
-    bounds: dict[str, Bounds] = {"accuracy_percent": accuracy_bounds(correct)}
+def graded(found: NDArray[Any], labels: NDArray[np.integer], key: str) -> Answers:
+    """Return which outputs (N, classes) of the engine `key` are right and how sure it was."""
+    if found.ndim != 2 or found.shape[1] < 2 or len(found) != len(labels):
+        raise UsageError(
+            f"{key} answers {len(labels)} inputs with an array of shape {found.shape}; accuracy needs one value a "
+            "class and input, (N, classes)"
+        )
+    broken = int(np.count_nonzero(~np.isfinite(found).all(-1)))
+    if broken:
+        raise ExportError(
+            f"{key} answers {broken} of {len(labels)} inputs with values that are not finite (NaN or infinity); the "
+            "engine overflows on them, or they are not what it eats: check the export and the preprocessing"
+        )
+    if labels.min() < 0 or labels.max() >= found.shape[1]:
+        raise UsageError(
+            f"the labels go from {labels.min()} to {labels.max()}, but {key} knows {found.shape[1]} classes, "
+            f"0 to {found.shape[1] - 1}"
+        )
+    return Answers(found.argmax(-1) == labels, confidences(found))
+
+
+def figures(answers: Answers, reference: Answers | None, origin: Origin) -> tuple[Figure, ...]:
+    """Return `accuracy_percent`, against a `reference` the paired `accuracy_drop` in points, and `ece`."""
+    bounds: dict[str, Bounds] = {"accuracy_percent": accuracy_bounds(answers.correct)}
     if reference is not None:
-        bounds["accuracy_drop"] = drop_bounds(correct, reference)
-    return tuple(
-        Figure(name=name, origin=origin, samples=len(correct), **found._asdict()) for name, found in bounds.items()
-    )
+        bounds["accuracy_drop"] = drop_bounds(answers.correct, reference.correct)
+    bounds["ece"] = ece_bounds(answers.correct, answers.confidence)
+    samples = len(answers.correct)
+    return tuple(Figure(name=name, origin=origin, samples=samples, **found._asdict()) for name, found in bounds.items())
+
+
+def write_raw(path: Path, answers: Mapping[str, Answers]) -> None:
+    """Write one JSON line per engine: whether each answer was right, and its confidence."""
+    lines = [
+        {
+            "kind": "answers",
+            "engine": key,
+            "correct": found.correct.astype(int).tolist(),
+            "confidence": found.confidence.tolist(),
+        }
+        for key, found in answers.items()
+    ]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_text("".join(json.dumps(line, allow_nan=False) + "\n" for line in lines), path)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import lru_cache
+from itertools import pairwise
 from typing import Any
 
 from edgekd import target
@@ -13,6 +14,14 @@ from edgekd.errors import TargetError
 MOST_STOLEN = 0.05
 """Share of processor time the hypervisor may give to others."""
 MOST_CLOCK_LOSS = 0.1
+MOST_OTHERS = 0.1
+"""Share of the machine's processor time that other programs may take before it is worth a remark."""
+_FIXED = {
+    "governor": "governor",
+    "affinity": "processor affinity",
+    "quota_cores": "processor quota",
+    "power_mode": "power mode",
+}
 
 
 def probe() -> dict[str, Any]:
@@ -41,14 +50,30 @@ def doubts(states: Sequence[dict[str, Any]]) -> list[str]:
     """Return why figures taken between the first and the last of these states cannot be trusted, a sentence each.
 
     Other load alone is no reason: it widens the bounds, and blocks that had to wait for a processor are measured again.
+    Nor is a change within a block, which is measured again as well; one that lasts from state to state is.
     """
-    first, last = states[0], states[-1]
-    return [sentence for sentence in (_stolen(first, last), _throttled(first, last), _moved(first, last)) if sentence]
+    found = (_stolen(states[0], states[-1]), _throttled(states), _held_down(states), _moved(states))
+    return [sentence for sentence in found if sentence]
 
 
 def remarks(states: Sequence[dict[str, Any]]) -> list[str]:
     """Return what a reader should know about the machine although the bounds account for it."""
-    return [sentence for sentence in (_slower(states), _governed(states[0]), _busy(states[0])) if sentence]
+    return [
+        sentence for sentence in (_slower(states), _governed(states[0]), _busy(states[0]), others(states)) if sentence
+    ]
+
+
+def others(states: Sequence[dict[str, Any]]) -> str:
+    """Return what part of the machine other programs took between the states, nothing where that was little."""
+    total = others = 0.0
+    for first, last in pairwise(states):
+        # What this process did is counted from its own start: states of another one say nothing about the time between.
+        if first.get("total_s") is None or last.get("total_s") is None or first.get("pid") != last.get("pid"):
+            continue
+        total += last["total_s"] - first["total_s"]
+        others += max((last["busy_s"] - first["busy_s"]) - (last["own_s"] - first["own_s"]), 0.0)
+    share = others / total if total > 0 else 0.0
+    return f"other programs took {share:.0%} of the machine's processor time meanwhile" if share > MOST_OTHERS else ""
 
 
 def _stolen(first: dict[str, Any], last: dict[str, Any]) -> str:
@@ -58,10 +83,16 @@ def _stolen(first: dict[str, Any], last: dict[str, Any]) -> str:
     return f"the hypervisor took {share:.0%} of the processor time meanwhile" if share > MOST_STOLEN else ""
 
 
-def _throttled(first: dict[str, Any], last: dict[str, Any]) -> str:
-    return (
-        "the processor was throttled by heat meanwhile" if last.get("throttled", 0) > first.get("throttled", 0) else ""
-    )
+def _throttled(states: Sequence[dict[str, Any]]) -> str:
+    counts = [state.get("throttled") or 0 for state in states]
+    hot = max(counts) > counts[0] or any(state.get("cooled") for state in states)
+    return "the processor was throttled by heat meanwhile" if hot else ""
+
+
+def _held_down(states: Sequence[dict[str, Any]]) -> str:
+    flags = [state.get("firmware_throttled") or 0 for state in states]
+    said = f"the board's firmware reported under-voltage or throttling (flags {max(flags):#x})"
+    return said if any(flags) else ""
 
 
 def _slower(states: Sequence[dict[str, Any]]) -> str:
@@ -81,8 +112,9 @@ def _busy(state: dict[str, Any]) -> str:
     return f"the load average was {load[0]:.1f} on {cores} cores before the first run" if load[0] > cores / 2 else ""
 
 
-def _moved(first: dict[str, Any], last: dict[str, Any]) -> str:
-    for key, word in (("governor", "governor"), ("affinity", "processor affinity"), ("quota_cores", "processor quota")):
-        if first.get(key) != last.get(key):
-            return f"the {word} changed meanwhile from {first.get(key)} to {last.get(key)}"
+def _moved(states: Sequence[dict[str, Any]]) -> str:
+    for key, word in _FIXED.items():
+        values = list({str(state.get(key)): state.get(key) for state in states}.values())
+        if len(values) > 1:
+            return f"the {word} changed meanwhile from {values[0]} to {values[1]}"
     return ""

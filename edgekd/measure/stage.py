@@ -10,23 +10,25 @@ from typing import ClassVar
 import numpy as np
 
 from edgekd.artifact import Artifact, ArtifactSet, Format
+from edgekd.device.counters import counters
 from edgekd.disk import whole_file
-from edgekd.errors import EdgekdError
+from edgekd.errors import EdgekdError, TargetError
 from edgekd.figure import Figure, Origin
 from edgekd.measure import machine
 from edgekd.measure.comparison import fastest_teacher
 from edgekd.measure.connection import local
 from edgekd.measure.engine import Engine
 from edgekd.measure.evaluate import evaluate_split
-from edgekd.measure.lock import measurement_lock
-from edgekd.measure.memory import peak_memory
+from edgekd.measure.meter import Reading, Setup, create
 from edgekd.measure.series import Series, measure
 from edgekd.profile import Kernel, Profile
-from edgekd.schema import Field, Schema, write_json
+from edgekd.recipe import Recipe
+from edgekd.schema import Field, Schema, from_mapping, write_json
 from edgekd.stage import Context, Stage
 
 log = logging.getLogger("edgekd")
 
+_INPUTS = "timing-inputs.npy"
 _WRITTEN_AS: dict[str, Format] = {"onnxruntime": "onnx", "openvino": "openvino"}
 
 
@@ -39,6 +41,9 @@ class MeasureConfig(Schema):
         le=1000,
         description="fresh processes per engine; the default is the least that bounds a median at 99 %",
     )
+    time_limit_s: float = Field(
+        default=60, gt=0, le=86_400, description="seconds after which the fresh series of the verdict is not extended"
+    )
     memory_processes: int = Field(
         default=3, ge=1, le=1000, description="fresh processes per engine for the peak memory"
     )
@@ -46,12 +51,23 @@ class MeasureConfig(Schema):
         default=64, ge=1, le=65_536, description="calibration images in rotation while latency is measured"
     )
 
+    @classmethod
+    def of(cls, recipe: Recipe) -> MeasureConfig:
+        """Return what a recipe says about this stage."""
+        return from_mapping(cls, recipe.stages.get("measure", {}), "stages.measure")
+
 
 class MeasureStage(Stage[MeasureConfig]):
-    """Engines in, one profile out. Run again with more processes it keeps what was measured and adds the rest."""
+    """Engines in, one profile out: what the engine to ship is chosen by."""
 
     name: ClassVar[str] = "measure"
     Config: ClassVar[type[Schema]] = MeasureConfig
+
+    def requires(self, artifacts: ArtifactSet, context: Context) -> None:
+        """Refuse a limit of energy where nobody counts it, before any training."""
+        del artifacts
+        if context.recipe.budget.energy_mj is not None:
+            _refuse_uncounted(context.target.runtimes)
 
     def run(self, artifacts: ArtifactSet, context: Context) -> ArtifactSet:
         """Return the artifacts with the profile `measured`: a record per engine, raw values in measurements/."""
@@ -75,9 +91,12 @@ class MeasureStage(Stage[MeasureConfig]):
             progress=context.progress,
             title="accuracy of the engines",
         )
-        memory = self._memory(engines, inputs, origin, context)
-        extra = {e.key: (*memory[e.key], *accuracy[e.key], _size(e)) for e in engines}
-        profile = _profile(series, extra, origin, context)
+        readings = self._readings(engines, inputs, origin, context)
+        extra = {
+            e.key: (*(f for reading in readings for f in reading.figures[e.key]), *accuracy[e.key]) for e in engines
+        }
+        remarks = [remark for reading in readings for remark in reading.remarks]
+        profile = _profile(series, remarks, extra, origin, context)
         path = context.folder / "profile.json"
         write_json(profile, path)
         return artifacts.add(_artifact(path, profile, engines, artifacts, context))
@@ -101,12 +120,27 @@ class MeasureStage(Stage[MeasureConfig]):
             origin=origin,
         )
 
-    def _memory(
-        self, engines: Sequence[Engine], inputs: Path, origin: Origin, context: Context
-    ) -> dict[str, tuple[Figure, ...]]:
-        point, processes = context.recipe.budget.operating_point, self.config.memory_processes
-        with measurement_lock(), local() as connection:
-            return peak_memory(engines, inputs, point, processes=processes, origin=origin, connection=connection)
+    def _readings(self, engines: Sequence[Engine], inputs: Path, origin: Origin, context: Context) -> list[Reading]:
+        budget = context.recipe.budget
+        raw = context.run_folder / "measurements" / f"round-{context.round}"
+        meters = [create("memory", {"processes": self.config.memory_processes}), create("size")]
+        meters += [create("energy")] if budget.energy_mj is not None else []
+        with local() as connection:
+            setup = Setup(inputs, budget.operating_point, budget.percentile, origin, connection, raw, context.progress)
+            return [meter.measure(engines, setup) for meter in meters]
+
+
+def _refuse_uncounted(runtimes: Sequence[str]) -> None:
+    missing: dict[str, str] = {}
+    for runtime in runtimes:
+        found, why = counters(runtime)
+        for counter in found:
+            counter.close()
+        if found:
+            return
+        missing |= why
+    said = "; ".join(f"{name} {why}" for name, why in sorted(missing.items()))
+    raise TargetError(f"the budget limits energy_mj, but this machine has no energy counter that can be read: {said}")
 
 
 def engines_of(artifacts: ArtifactSet, context: Context) -> list[Engine]:
@@ -121,6 +155,11 @@ def engines_of(artifacts: ArtifactSet, context: Context) -> list[Engine]:
                 kernels[artifact.network] = _kernels(artifact.network, artifacts, context)
             found.append(_engine(artifact, runtime, kernels[artifact.network], context))
     return found
+
+
+def timing_inputs(artifacts: ArtifactSet, context: Context) -> Path:
+    """Return the inputs in rotation of the measure stage that ran."""
+    return context.path(artifacts.newest(network="measured", written_as="profile")).with_name(_INPUTS)
 
 
 def _engine(artifact: Artifact, runtime: str, kernels: tuple[Kernel, ...], context: Context) -> Engine:
@@ -142,25 +181,22 @@ def _kernels(network: str, artifacts: ArtifactSet, context: Context) -> tuple[Ke
 
 def _timing_inputs(images: np.ndarray, count: int, context: Context) -> Path:
     batch = context.recipe.budget.operating_point.batch
-    path = context.folder / "timing-inputs.npy"
+    path = context.folder / _INPUTS
     with whole_file(path) as unfinished:
         np.save(unfinished, np.resize(images, (max(count, batch), *images.shape[1:])), allow_pickle=False)
     return path
 
 
-def _size(engine: Engine) -> Figure:
-    files = [engine.path] if engine.path.is_file() else [path for path in engine.path.rglob("*") if path.is_file()]
-    return Figure(name="size_mb", value=sum(path.stat().st_size for path in files) / 1e6, origin="counted")
-
-
-def _profile(series: Series, extra: dict[str, tuple[Figure, ...]], origin: Origin, context: Context) -> Profile:
+def _profile(
+    series: Series, remarks: Sequence[str], extra: dict[str, tuple[Figure, ...]], origin: Origin, context: Context
+) -> Profile:
     identity = machine.probe()
     versions = {**identity.pop("versions"), "python": identity["python"]}
     identity.pop("state")
     return Profile(
         target=context.target.name,
         origin=origin,
-        machine={**identity, **series.machine},
+        machine={**identity, **series.machine, "remarks": [*series.machine["remarks"], *remarks]},
         versions=versions,
         records=tuple(record.replace(figures=(*record.figures, *extra[record.key])) for record in series.records),
     )

@@ -8,6 +8,7 @@ from typing import Any, Dict, Optional, Tuple
 import numpy as np
 
 from .manifest import BundleError, check, read_manifest
+from .pixels import Pixels
 from .session import Session, open_session
 
 __all__ = ["BundleError", "Engine", "load"]
@@ -22,12 +23,7 @@ class Engine:
         self.labels: Tuple[str, ...] = tuple(manifest["class_names"])
         self._run = session.run
         self._dtype = np.dtype(session.inputs[0].dtype)
-        steps = manifest["preprocessing"]
-        self._pixels = np.dtype(steps["pixels"])
-        self._divisor = np.float32(steps["divisor"])
-        self._mean = np.asarray(steps["mean"], np.float32).reshape(-1, 1, 1)
-        self._std = np.asarray(steps["std"], np.float32).reshape(-1, 1, 1)
-        self._shape = tuple(manifest["input"]["shape"][1:])
+        self._pixels = Pixels(manifest)
 
     def predict(self, x: np.ndarray) -> np.ndarray:
         """Return the logits (N, classes) of normalised inputs (N, C, H, W), in an array of the caller's own.
@@ -48,16 +44,7 @@ class Engine:
         The manifest says what pixels are, usually uint8. Raises TypeError when they are of another type, ValueError
         when the shape does not fit.
         """
-        if images.dtype != self._pixels:
-            raise TypeError("preprocess takes pixels as {}, {} was given".format(self._pixels, images.dtype))
-        batch = images[None] if images.ndim == len(self._shape) else images
-        if batch.shape[1:] != self._shape:
-            raise ValueError("images have the shape {}, expected (N, *{})".format(images.shape, self._shape))
-        result: np.ndarray = batch.astype(np.float32)
-        result /= self._divisor
-        result -= self._mean
-        result /= self._std
-        return result
+        return self._pixels.normalised(images)
 
 
 def load(path: Any, runtime: Optional[str] = None, threads: Optional[int] = None, batch: Optional[int] = 1) -> Engine:

@@ -62,6 +62,13 @@ class Session(ABC):
         self._infer()
         return self._results
 
+    def run_plain(self, arrays: Sequence[np.ndarray]) -> List[np.ndarray]:
+        """Infer by the call that most apps write, for comparison: nothing bound, new output arrays every time.
+
+        `arrays` must have the shapes of the last `run`.
+        """
+        return self._infer_plain(arrays)
+
     def _rebind(self, shapes: Sequence[Tuple[int, ...]]) -> None:
         if len(shapes) != len(self.inputs):
             raise ValueError("the engine takes {} inputs, {} were given".format(len(self.inputs), len(shapes)))
@@ -90,16 +97,23 @@ class Session(ABC):
     def _infer(self) -> None:
         """Run the engine on the bound buffers."""
 
+    @abstractmethod
+    def _infer_plain(self, arrays: Sequence[np.ndarray]) -> List[np.ndarray]:
+        """Run the engine by the runtime's ordinary call."""
+
 
 class OnnxRuntimeSession(Session):
     """ONNX Runtime on the CPU with an io_binding onto numpy memory."""
 
     runtime = "onnxruntime"
 
-    def __init__(self, path: str, threads: int, batch: Optional[int]) -> None:
+    def __init__(self, path: str, threads: int, batch: Optional[int], profile: Optional[str] = None) -> None:
         super().__init__()
         self._package = import_runtime(self.runtime)
         options = _options(self._package, threads)
+        if profile is not None:
+            options.enable_profiling = True
+            options.profile_file_prefix = os.path.join(profile, "onnxruntime")
         self._session = self._package.InferenceSession(path, options, providers=["CPUExecutionProvider"])
         self.inputs = tuple(_port(value) for value in self._session.get_inputs())
         self.outputs = tuple(_port(value) for value in self._session.get_outputs())
@@ -122,6 +136,14 @@ class OnnxRuntimeSession(Session):
 
     def _infer(self) -> None:
         self._session.run_with_iobinding(self._binding)
+
+    def _infer_plain(self, arrays: Sequence[np.ndarray]) -> List[np.ndarray]:
+        results: List[np.ndarray] = self._session.run(None, {p.name: array for p, array in zip(self.inputs, arrays)})
+        return results
+
+    def end_profiling(self) -> str:
+        """Return the file into which every operator of every run was written; the session was opened with `profile`."""
+        return str(self._session.end_profiling())
 
 
 def _options(onnxruntime: Any, threads: int) -> Any:
@@ -147,7 +169,7 @@ class OpenVinoSession(Session):
 
     runtime = "openvino"
 
-    def __init__(self, path: str, threads: int, batch: Optional[int]) -> None:
+    def __init__(self, path: str, threads: int, batch: Optional[int], profile: Optional[str] = None) -> None:
         super().__init__()
         self._package = import_runtime(self.runtime)
         self._path = path
@@ -160,12 +182,14 @@ class OpenVinoSession(Session):
             "INFERENCE_PRECISION_HINT": "f32",
             # A pinned thread waits for its core while another core is idle: p90 sevenfold beside other work.
             "ENABLE_CPU_PINNING": False,
+            "PERF_COUNT": profile is not None,
         }
         model = self._read()
         self.inputs = tuple(self._port(port) for port in model.inputs)
         self.outputs = tuple(self._port(port) for port in model.outputs)
         self._static = batch is not None
         self._compiled: Dict[Tuple[Tuple[int, ...], ...], Any] = {}
+        self._model: Any = None
         self._request: Any = None
         self._bind_batch(batch)
 
@@ -183,7 +207,8 @@ class OpenVinoSession(Session):
             if key:
                 model.reshape({index: list(shape) for index, shape in enumerate(shapes)})
             self._compiled[key] = self._core.compile_model(model, "CPU", self._properties)
-        self._request = self._compiled[key].create_infer_request()
+        self._model = self._compiled[key]
+        self._request = self._model.create_infer_request()
         tensor = self._package.Tensor
         self._sources = self._allocate(shapes)
         for index, source in enumerate(self._sources):
@@ -199,17 +224,27 @@ class OpenVinoSession(Session):
         # Called without arguments: dispatching arrays costs more than a small network's convolutions.
         self._request.infer()
 
+    def _infer_plain(self, arrays: Sequence[np.ndarray]) -> List[np.ndarray]:
+        return list(self._model(list(arrays)).values())
+
+    def profiling_info(self) -> List[Any]:
+        """Return OpenVINO's counters of the last run's operators; the session was opened with `profile`."""
+        return list(self._request.profiling_info)
+
 
 def import_runtime(runtime: str) -> Any:
     """Return the runtime's package; openvino without its usage reports."""
     return without_telemetry.openvino() if runtime == "openvino" else importlib.import_module(runtime)
 
 
-def open_session(runtime: str, path: str, threads: int = 1, batch: Optional[int] = 1) -> Session:
+def open_session(
+    runtime: str, path: str, threads: int = 1, batch: Optional[int] = 1, profile: Optional[str] = None
+) -> Session:
     """Open a built engine.
 
     `path` is an .onnx file for onnxruntime; for openvino the .xml or the folder that holds model.xml and model.bin.
-    `batch` None leaves the batch free, which costs openvino some speed. Raises ValueError for an unknown runtime,
+    `batch` None leaves the batch free, which costs openvino some speed. `profile` is a folder for the runtime's own
+    per-operator times, which slow every run down. Raises ValueError for an unknown runtime,
     batch or thread number, FileNotFoundError for a missing file, ImportError with the command for a missing runtime.
     """
     if runtime not in RUNTIMES:
@@ -221,8 +256,8 @@ def open_session(runtime: str, path: str, threads: int = 1, batch: Optional[int]
         raise FileNotFoundError("no engine file for {}: {}".format(runtime, file))
     try:
         if runtime == "openvino":
-            return OpenVinoSession(file, threads, batch)
-        return OnnxRuntimeSession(file, threads, batch)
+            return OpenVinoSession(file, threads, batch, profile)
+        return OnnxRuntimeSession(file, threads, batch, profile)
     except ModuleNotFoundError as error:
         if error.name != runtime:
             raise

@@ -12,7 +12,7 @@ import pytest
 import edgekd.device
 import edgekd.runtime.session
 from edgekd.measure.connection import pack
-from tests.measure.tiny_engines import CLASSES, write_inputs, write_onnx, write_openvino
+from tests.measure.tiny_engines import CLASSES, SHAPE, write_inputs, write_onnx, write_openvino
 
 
 @pytest.fixture(scope="module")
@@ -71,10 +71,23 @@ def test_time_opens_warms_and_gives_as_many_runs_as_asked(folder: Path, runtime:
         {"verb": "time", "step": "block", "runs": 5, "skip": 2},
     ]
     _, opened, warmed, block = _talk(folder, *steps)
-    assert opened["load_ms"] > 0
+    assert 0 < opened["load_ms"] < opened["first_result_ms"]
+    assert opened["finite"]
     assert warmed["windows"] >= 3
+    assert warmed["run_ms"] > 0
     assert len(block["ms"]) == 5
     assert min(block["ms"]) > 0
+    assert block["changed"] == []
+
+
+@pytest.mark.parametrize(("runtime", "batch", "first"), [("onnxruntime", None, None), ("openvino", 2, None)])
+def test_describe_tells_names_types_and_free_sizes(
+    folder: Path, runtime: str, batch: int | None, first: int | None
+) -> None:
+    request = {"verb": "describe", **_at(folder, runtime), "batch": batch}
+    answer = _talk(folder, request)[1]
+    assert answer["inputs"] == [{"name": "input", "dtype": "float32", "shape": [first, *SHAPE]}]
+    assert answer["outputs"] == [{"name": "logits", "dtype": "float32", "shape": [first, CLASSES]}]
 
 
 def test_evaluate_answers_every_input_whatever_the_batch(folder: Path) -> None:
@@ -108,7 +121,7 @@ def test_a_fault_is_an_answer_and_not_the_end(folder: Path) -> None:
         {"verb": "probe"},
     )
     assert [answer["ok"] for answer in answers] == [True, False, False, False, False, False, True]
-    assert "evaluate, memory, probe, time" in answers[1]["error"]
+    assert "describe, energy, evaluate, layers, loadgen, memory, probe, throughput, time" in answers[1]["error"]
     assert answers[4]["kind"] == "ModuleNotFoundError"
 
 

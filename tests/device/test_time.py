@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import pytest
@@ -8,51 +9,53 @@ from edgekd.device.time import Timer, waited_ns
 from tests.measure.tiny_engines import write_inputs, write_onnx
 
 
-class _Clock:
-    """A session whose processor time falls to a floor, one cost a run."""
-
-    def __init__(self, costs: list[int]) -> None:
-        self.costs = costs
-        self.now = 0
-        self.runs = 0
-
-    def run(self, arrays: list) -> list:
-        self.now += self.costs[min(self.runs, len(self.costs) - 1)]
-        self.runs += 1
-        return []
-
-
-def _timer(clock: _Clock, monkeypatch: pytest.MonkeyPatch) -> Timer:
-    monkeypatch.setattr("edgekd.device.time.time.process_time_ns", lambda: clock.now)
+@pytest.fixture
+def opened(tmp_path: Path) -> Timer:
+    """A timer with a tiny engine at batch 2; the fifth of its samples fills no batch."""
+    inputs = write_inputs(tmp_path / "inputs.npy", 5)
+    at = {"runtime": "onnxruntime", "engine": str(write_onnx(tmp_path / "tiny.onnx")), "inputs": str(inputs)}
     timer = Timer()
-    timer._session, timer._inputs = clock, [None]  # type: ignore[assignment, list-item]
+    timer.step({"step": "open", **at, "threads": 1, "batch": 2})
     return timer
 
 
-def test_warm_up_ends_when_there_is_no_trend(monkeypatch: pytest.MonkeyPatch) -> None:
-    falling = [int(2_000_000 * (1 + 5 * 0.97**run)) for run in range(200)]
-    clock = _Clock(falling)
-    answer = _timer(clock, monkeypatch).step({"step": "warm", "least_s": 0, "most_s": 60})
-    assert answer["settled"]
-    assert clock.runs > 100  # at run 100 the cost is still a quarter above the floor
-    quick = _Clock([2_000_000])
-    assert _timer(quick, monkeypatch).step({"step": "warm", "least_s": 0, "most_s": 60})["windows"] == 3
+def test_blocks_rotate_through_the_inputs(opened: Timer) -> None:
+    assert opened._stream.count == 2
+    opened.step({"step": "block", "runs": 2, "skip": 1})
+    assert opened._stream._next == 1
 
 
-def test_warm_up_that_never_settles_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    clock = _Clock([2_000_000 if run // 10 % 2 else 1_000_000 for run in range(1_000_000)])
-    answer = _timer(clock, monkeypatch).step({"step": "warm", "least_s": 0, "most_s": 0.05})
-    assert not answer["settled"]
+def test_the_plain_call_rotates_as_well_and_is_another_call(opened: Timer, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(arrays: list) -> list:
+        raise AssertionError(arrays)
+
+    monkeypatch.setattr(opened._stream.session, "run", refuse)
+    block = opened.step({"step": "block", "runs": 2, "skip": 1, "call": "plain"})
+    assert len(block["ms"]) == 2
+    with pytest.raises(AssertionError):
+        opened.step({"step": "block", "runs": 1, "skip": 0})
 
 
-def test_blocks_rotate_through_the_inputs(tmp_path: Path) -> None:
-    timer = Timer()
-    inputs = write_inputs(tmp_path / "inputs.npy", 5)
-    at = {"runtime": "onnxruntime", "engine": str(write_onnx(tmp_path / "tiny.onnx")), "inputs": str(inputs)}
-    timer.step({"step": "open", **at, "threads": 1, "batch": 2})
-    assert len(timer._inputs) == 2  # the fifth sample fills no batch
-    timer.step({"step": "block", "runs": 2, "skip": 1})
-    assert timer._next == 1
+def test_an_unknown_call_or_step_is_named(opened: Timer) -> None:
+    with pytest.raises(ValueError, match="'async'; known: bound, plain"):
+        opened.step({"step": "block", "runs": 1, "skip": 0, "call": "async"})
+    with pytest.raises(ValueError, match="known: open, warm, block"):
+        opened.step({"step": "sleep"})
+
+
+def test_a_jump_of_the_wall_clock_is_told_and_spoils_no_duration(
+    opened: Timer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, calls = time.time, []
+
+    def jumping() -> float:
+        calls.append(0)
+        return real() + (3600 if len(calls) > 2 else 0)
+
+    monkeypatch.setattr("edgekd.device.time.time.time", jumping)
+    block = opened.step({"step": "block", "runs": 3, "skip": 0})
+    assert block["changed"] == ["the wall clock jumped by +3600.0 s"]
+    assert 0 < max(block["ms"]) < 60_000
 
 
 def test_waiting_is_counted_upwards() -> None:

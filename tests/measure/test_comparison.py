@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 from edgekd.budget import OperatingPoint
 from edgekd.errors import MeasurementError
-from edgekd.measure.comparison import fastest_teacher, paired_ratio
+from edgekd.figure import Figure
+from edgekd.measure.comparison import bootstrap_ratio, fastest_teacher, paired_ratio
 from edgekd.measure.series import figure
 from edgekd.profile import EngineRecord
 
@@ -43,3 +45,43 @@ def test_the_ratio_is_taken_round_by_round() -> None:
 def test_series_of_different_length_are_no_pair() -> None:
     with pytest.raises(MeasurementError, match="not measured together"):
         paired_ratio(_record("s", "fp32", "a", [1.0] * 11), _record("t", "fp32", "a", [1.0] * 22), 90, "r")
+
+
+def _scattered(seed: int, processes: int, centre: float) -> list[float]:
+    return list(centre * np.exp(0.02 * np.random.default_rng(seed).standard_normal(processes)))
+
+
+def _bootstrap(values: list[float], references: list[float]) -> Figure:
+    return bootstrap_ratio(_record("s", "fp32", "a", values), _record("t", "fp32", "a", references), 90, "r")
+
+
+def test_the_bootstrap_agrees_with_the_bounds_over_rounds_and_repeats_itself() -> None:
+    values, references = _scattered(1, 44, 2.0), _scattered(2, 44, 1.0)
+    found = _bootstrap(values, references)
+    paired = paired_ratio(_record("s", "fp32", "a", values), _record("t", "fp32", "a", references), 90, "r")
+    assert found == _bootstrap(values, references)
+    assert found.value == pytest.approx(np.median(values) / np.median(references))
+    assert found.lower < 2 < found.upper
+    assert found.upper - found.lower == pytest.approx(paired.upper - paired.lower, rel=0.5)
+    assert (found.confidence, found.samples) == (0.99, 44)
+
+
+def test_the_bootstrap_draws_pairs_so_that_drift_cancels() -> None:
+    drift = np.linspace(1, 2, 33)
+    found = _bootstrap(list(3 * drift), list(drift))
+    assert (found.lower, found.upper) == (pytest.approx(3), pytest.approx(3))
+
+
+@pytest.mark.parametrize("values", [[2.0] * 11, [2.0] * 9 + [2.5] * 2, [2.0] * 5 + [2.5] * 6])
+def test_degenerate_values_have_bounds_too(values: list[float]) -> None:
+    found = _bootstrap(values, [1.0] * 11)
+    assert 2.0 <= found.lower <= found.value <= found.upper <= 2.5
+    if values == [2.0] * 11:
+        assert found.lower == found.upper == 2.0
+
+
+def test_too_few_processes_have_no_bootstrap_bounds() -> None:
+    found = _bootstrap([2.0, 2.1] * 5, [1.0] * 10)
+    assert (found.lower, found.upper, found.confidence) == (None, None, None)
+    with pytest.raises(MeasurementError, match="not measured together"):
+        _bootstrap([2.0] * 11, [1.0] * 22)

@@ -1,14 +1,15 @@
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
 import onnxruntime
 import pytest
 
-from edgekd.errors import UsageError
+from edgekd.errors import ExportError, UsageError
 from edgekd.figure import Figure
-from edgekd.measure.evaluate import evaluate_split
+from edgekd.measure.evaluate import Answers, evaluate_split, figures, graded, write_raw
 from edgekd.stage import Progress
 from tests.measure.tiny_engines import SHAPE, engine, write_onnx, write_openvino
 
@@ -52,9 +53,9 @@ def test_accuracy_is_that_of_the_engine_and_the_drop_is_paired(engines: list, tm
     images = _images()
     found = _evaluate(engines, images, _labels(engines, images), tmp_path / "validation")
     teacher, other, student = (found[e.key] for e in engines)
-    assert [figure.value for figure in teacher] == [90, 0]
-    assert [figure.value for figure in other] == [90, 0]
-    assert [figure.name for figure in student] == ["accuracy_percent", "accuracy_drop"]
+    assert [figure.value for figure in teacher[:2]] == [90, 0]
+    assert [figure.value for figure in other[:2]] == [90, 0]
+    assert [figure.name for figure in student] == ["accuracy_percent", "accuracy_drop", "ece"]
     assert student[1].value == pytest.approx(teacher[0].value - student[0].value)
     assert student[1].lower < student[1].value < student[1].upper
     assert student[1].samples == 50
@@ -84,3 +85,25 @@ def test_faults_are_named(engines: list, tmp_path: Path) -> None:
         _evaluate(engines, _images(3), np.zeros(2, np.int64), tmp_path)
     with pytest.raises(UsageError, match="baseline"):
         _evaluate(engines[2:], _images(3), np.zeros(3, np.int64), tmp_path)
+
+
+def test_outputs_that_are_no_classes_are_refused() -> None:
+    labels = np.array([0, 1, 2])
+    with pytest.raises(UsageError, match=r"shape \(3, 2, 2\)"):
+        graded(np.zeros((3, 2, 2)), labels, "a/b/c")
+    with pytest.raises(UsageError, match="knows 2 classes"):
+        graded(np.zeros((3, 2)), labels, "a/b/c")
+    broken = np.array([[0, 1, 2], [0, np.nan, 1], [np.inf, 0, 0]])
+    with pytest.raises(ExportError, match="2 of 3 inputs"):
+        graded(broken, labels, "a/b/c")
+
+
+def test_the_raw_lines_give_the_figures_again(tmp_path: Path) -> None:
+    labels = np.arange(30) % 3
+    logits = np.random.default_rng(0).standard_normal((30, 3))
+    found = graded(logits, labels, "a/b/c")
+    write_raw(tmp_path / "raw" / "answers.jsonl", {"a/b/c": found})
+    (line,) = [json.loads(text) for text in (tmp_path / "raw" / "answers.jsonl").read_text().splitlines()]
+    assert (line["kind"], line["engine"]) == ("answers", "a/b/c")
+    again = Answers(np.array(line["correct"], bool), np.array(line["confidence"]))
+    assert figures(again, None, "device") == figures(found, None, "device")

@@ -32,6 +32,9 @@ def test_a_quiet_machine_raises_no_doubt() -> None:
         ({"affinity": [0]}, "affinity"),
         ({"governor": ["powersave"]}, "governor"),
         ({"quota_cores": 1.0}, "quota"),
+        ({"power_mode": "15W"}, "power mode"),
+        ({"cooled": 2}, "heat"),
+        ({"firmware_throttled": 4}, "under-voltage"),
     ],
 )
 def test_what_spoils_a_measurement_is_a_doubt(change: dict, word: str) -> None:
@@ -44,6 +47,22 @@ def test_load_and_floating_clocks_are_remarks() -> None:
     slow = {**busy, "clocks_mhz": [2000.0]}
     assert machine.doubts([busy, slow]) == []
     assert len(machine.remarks([busy, slow])) == 3
+
+
+def test_what_changes_in_the_middle_and_back_is_a_doubt() -> None:
+    assert len(machine.doubts([_QUIET, {**_QUIET, "governor": ["powersave"]}, _QUIET])) == 1
+
+
+def test_other_programs_are_told_apart_from_our_own_work() -> None:
+    def state(total_s: float, busy_s: float, own_s: float, pid: int = 7) -> dict:
+        return {**_QUIET, "total_s": total_s, "busy_s": busy_s, "own_s": own_s, "pid": pid}
+
+    ours = [state(100, 50, 1), state(120, 68, 18)]
+    assert machine.remarks(ours) == []
+    (remark,) = machine.remarks([*ours, state(140, 86, 20)])
+    assert remark.startswith("other programs took 42%")  # 1 + 16 of 40 seconds
+    resumed = [state(100, 50, 1), state(900, 800, 3, pid=8), state(910, 805, 8, pid=8)]
+    assert machine.remarks(resumed) == []
 
 
 def test_a_system_that_tells_nothing_raises_no_doubt() -> None:

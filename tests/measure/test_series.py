@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import json
-from contextlib import contextmanager
+import time
 from pathlib import Path
 
 import pytest
@@ -10,20 +10,11 @@ from edgekd.budget import OperatingPoint
 from edgekd.errors import MeasurementError, UsageError
 from edgekd.measure import series
 from edgekd.measure.comparison import fastest_teacher, paired_ratio
-from edgekd.measure.connection import Connection, local
+from edgekd.measure.connection import Child, Connection, local
 from edgekd.measure.series import Engine, Series, looks_of, measure
+from edgekd.measure.turns import blocks_needed
 from edgekd.stage import Progress
 from tests.measure.tiny_engines import engine, write_inputs, write_onnx, write_openvino
-
-
-@contextmanager
-def _no_lock():
-    yield
-
-
-@pytest.fixture(autouse=True)
-def _own_lock(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(series, "measurement_lock", _no_lock)  # other tests on this machine must not be waited for
 
 
 @pytest.fixture(scope="module")
@@ -96,6 +87,46 @@ def test_running_again_replays_and_extending_adds_processes_only(folder: Path, t
         assert after.per_process["latency_ms_p90"][:1] == before.per_process["latency_ms_p90"]
         assert after.per_process["look"] == (2.0, 1.0)
         assert looks_of(after) == [1, 2]
+
+
+def test_a_percentile_beyond_the_time_limit_is_refused_before_its_time_is_spent(folder: Path, tmp_path: Path) -> None:
+    raw = tmp_path / "raw.jsonl"
+    begin = time.monotonic()
+    with pytest.raises(MeasurementError, match=r"p99.99 needs \d+ runs in each of 11 processes"):
+        measure(
+            _engines(folder)[:1],
+            folder / "inputs.npy",
+            OperatingPoint(),
+            99.99,
+            processes=11,
+            raw=raw,
+            progress=Progress(),
+            title="latency",
+            time_limit_s=20,
+        )
+    assert time.monotonic() - begin < 15
+    assert '"process"' not in raw.read_text()
+
+
+def test_a_series_tells_what_it_took_and_what_disturbed_it(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = Child.ask
+
+    def jumping(child: Child, request: dict, timeout_s: float) -> dict:
+        answer = asked(child, request, timeout_s)
+        if request.get("step") == "block" and child.label.startswith("student/fp32/openvino"):
+            answer["changed"] = ["the wall clock jumped by +5.0 s"]
+        return answer
+
+    monkeypatch.setattr(Child, "ask", jumping)
+    found = _measure(folder, tmp_path / "raw.jsonl", 1)
+    assert found.seconds == found.seconds_per_round > 0
+    blocks = blocks_needed(90)
+    assert found.discarded["the wall clock jumped by +5.0 s"] == 3 * blocks  # every block, three attempts
+    assert "the wall clock jumped" in found.machine["engine_doubts"]["student/fp32/openvino"]
+    assert "teacher/fp32/onnxruntime" not in found.machine["engine_doubts"]
+    assert any("x the wall clock jumped" in remark for remark in found.machine["remarks"])
 
 
 def test_an_engine_that_cannot_be_opened_ends_the_series(folder: Path, tmp_path: Path) -> None:

@@ -1,15 +1,17 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from edgekd.artifact import ArtifactSet
 from edgekd.budget import Budget
-from edgekd.errors import EdgekdError
+from edgekd.errors import EdgekdError, TargetError
 from edgekd.gate.verdict import choose, judge
-from edgekd.measure import series, stage
+from edgekd.measure import stage
 from edgekd.measure.series import looks_of
 from edgekd.measure.stage import MeasureConfig, MeasureStage, engines_of
 from edgekd.profile import Profile
@@ -18,7 +20,6 @@ from edgekd.schema import read_json
 from edgekd.stage import Context
 from edgekd.target import Quantization, Sourced, Target
 from edgekd.train.dataset import DataSet, Split
-from tests.measure.test_series import _no_lock
 from tests.measure.tiny_engines import CLASSES, SHAPE, write_onnx, write_openvino
 
 _TARGET = Target(
@@ -51,9 +52,7 @@ def _context(folder: Path, *, is_device: bool = True) -> Context:
 
 
 @pytest.fixture
-def context(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Context:
-    for module in (series, stage):
-        monkeypatch.setattr(module, "measurement_lock", _no_lock)
+def context(tmp_path: Path) -> Context:
     return _context(tmp_path)
 
 
@@ -74,6 +73,19 @@ def _run(artifacts: ArtifactSet, context: Context, processes: int) -> tuple[Prof
     config = MeasureConfig(processes=processes, memory_processes=1, inputs=8)
     found = MeasureStage(config).run(artifacts, context)
     return read_json(Profile, context.path(found.newest(network="measured", written_as="profile"))), found
+
+
+def test_a_limit_of_energy_needs_a_counter(context: Context, monkeypatch: pytest.MonkeyPatch) -> None:
+    closed: list[str] = []
+    rapl = SimpleNamespace(close=lambda: closed.append("rapl"))
+    limited = replace(context, recipe=context.recipe.replace(budget=Budget(energy_mj=1)))
+    monkeypatch.setattr(stage, "counters", lambda runtime: ([rapl], {}))
+    MeasureStage(MeasureConfig()).requires(ArtifactSet(), limited)
+    assert closed == ["rapl"]
+    monkeypatch.setattr(stage, "counters", lambda runtime: ([], {"rapl": "absent: no package"}))
+    MeasureStage(MeasureConfig()).requires(ArtifactSet(), context)
+    with pytest.raises(TargetError, match="rapl absent: no package"):
+        MeasureStage(MeasureConfig()).requires(ArtifactSet(), limited)
 
 
 def test_every_engine_the_target_runs_has_all_its_figures(context: Context, artifacts: ArtifactSet) -> None:

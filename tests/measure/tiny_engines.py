@@ -15,10 +15,12 @@ SHAPE = (1, 8, 8)
 CLASSES = 3
 
 
-def write_onnx(path: Path, layers: int = 1, channels: int = 8, seed: int = 0) -> Path:
-    """Write a network of `layers` 3x3 convolutions on (N, 1, 8, 8); more layers cost more."""
+def write_onnx(
+    path: Path, layers: int = 1, channels: int = 8, seed: int = 0, shape: tuple[int, int, int] = SHAPE
+) -> Path:
+    """Write a network of `layers` 3x3 convolutions on (N, *shape); more layers cost more."""
     random = np.random.default_rng(seed)
-    weights, nodes, tensor, width = [], [], "input", SHAPE[0]
+    weights, nodes, tensor, width = [], [], "input", shape[0]
     for layer in range(layers):
         kernel = random.standard_normal((channels, width, 3, 3)).astype(np.float32) * 0.2
         weights.append(numpy_helper.from_array(kernel, f"kernel{layer}"))
@@ -32,7 +34,7 @@ def write_onnx(path: Path, layers: int = 1, channels: int = 8, seed: int = 0) ->
     head = random.standard_normal((channels, CLASSES)).astype(np.float32)
     weights.append(numpy_helper.from_array(head, "head"))
     nodes.append(helper.make_node("MatMul", ["flat", "head"], ["logits"]))
-    ends = [("input", ["batch", *SHAPE]), ("logits", ["batch", CLASSES])]
+    ends = [("input", ["batch", *shape]), ("logits", ["batch", CLASSES])]
     source, result = (helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name, shape in ends)
     graph = helper.make_graph(nodes, "tiny", [source], [result], weights)
     onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10), path)
@@ -48,9 +50,9 @@ def write_openvino(source: Path, folder: Path) -> Path:
     return folder
 
 
-def write_inputs(path: Path, count: int = 20, seed: int = 0) -> Path:
-    """Write (count, 1, 8, 8) float32 inputs."""
-    np.save(path, np.random.default_rng(seed).standard_normal((count, *SHAPE)).astype(np.float32))
+def write_inputs(path: Path, count: int = 20, seed: int = 0, shape: tuple[int, int, int] = SHAPE) -> Path:
+    """Write (count, *shape) float32 inputs."""
+    np.save(path, np.random.default_rng(seed).standard_normal((count, *shape)).astype(np.float32))
     return path
 
 
