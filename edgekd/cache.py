@@ -12,6 +12,8 @@ from pathlib import Path
 from edgekd.errors import ResourceError
 
 _MADE_HERE = ("stores", "teachers")
+_DECLARED = ("hosts",)
+"""What a user said once, such as that this machine's milliseconds count; nothing makes it again by itself."""
 _DOWNLOADED = "datasets"
 _DIGEST = re.compile(r"[0-9a-f]{32,64}")
 
@@ -29,7 +31,7 @@ class Entry:
 
     @property
     def made_here(self) -> bool:
-        """Return whether edgekd can make it again by itself; downloads need the network."""
+        """Return whether edgekd can make it again by itself; downloads need the network, declarations their author."""
         return self.kind in _MADE_HERE
 
 
@@ -44,7 +46,8 @@ def entries() -> list[Entry]:
     Folders that edgekd has not named are left out, so that a cache folder that also holds other things is safe.
     """
     found = [_entry(_DOWNLOADED, path) for path in _folders(_DOWNLOADED)]
-    found += [_entry(kind, path) for kind in _MADE_HERE for path in _folders(kind) if _DIGEST.fullmatch(path.name)]
+    digested = (*_MADE_HERE, *_DECLARED)
+    found += [_entry(kind, path) for kind in digested for path in _folders(kind) if _DIGEST.fullmatch(path.name)]
     return sorted(found, key=lambda entry: (entry.modified, entry.kind, entry.name))
 
 

@@ -30,6 +30,18 @@ class Kernel(NamedTuple):
         return self.out_channels * (self.in_channels // self.groups) * self.kernel**2 * self.out_positions
 
 
+class Layer(NamedTuple):
+    """One operator of an engine after all of the runtime's own rewriting, timed in a run of its own."""
+
+    name: str
+    op: str
+    executed_as: str
+    """The runtime's words for the code it chose."""
+    ms: float
+    share: float
+    """Of the sum of all operators."""
+
+
 class EngineRecord(Schema):
     """What one built engine cost at one operating point."""
 
@@ -44,6 +56,7 @@ class EngineRecord(Schema):
     )
     figures: tuple[Figure, ...] = ()
     kernels: tuple[Kernel, ...] = Field(default=(), description="of the network, where it was made from torch")
+    layers: tuple[Layer, ...] = Field(default=(), description="in the order of execution, where they were profiled")
 
     @property
     def key(self) -> str:

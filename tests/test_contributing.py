@@ -148,6 +148,21 @@ class OneMore(Space):
     def choices(self):
         return [ModelSpec(name="one-more", options={"width": self.aligned(8 * 2**n)}) for n in range(4)]
 ''',
+    "meter": '''
+"""How many files an engine has."""
+from edgekd.figure import Figure
+from edgekd.measure.meter import Meter, Reading
+from edgekd.measure.repetition import write_lines
+
+class OneMore(Meter):
+    name = "one-more"
+    produces = ("files",)
+
+    def measure(self, engines, setup):
+        counted = {engine.key: len(engine.files) for engine in engines}
+        write_lines(self, setup, {key: [{"files": count}] for key, count in counted.items()})
+        return Reading({key: (Figure(name="files", value=n, origin="counted"),) for key, n in counted.items()})
+''',
     "target device": (ROOT / "targets" / "x86-avx2.yaml")
     .read_text()
     .replace("name: x86-avx2", f"name: {NAME}")
@@ -185,6 +200,7 @@ KINDS = {
     "data set": "datasets",
     "augmentation": "augmentations",
     "search space": "spaces",
+    "meter": "meters",
     "target device": "targets",
     "recipe": "recipes",
     "command": "commands",

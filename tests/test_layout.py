@@ -23,6 +23,7 @@ FOLDERS = {
     "edgekd.quantize.observer": "OBSERVERS",
     "edgekd.export.backend": "BACKENDS",
     "edgekd.search.space": "SPACES",
+    "edgekd.measure.meter": "METERS",
 }
 
 

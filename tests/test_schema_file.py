@@ -52,7 +52,7 @@ def test_shipped_recipes_name_it_and_fulfil_it(name: str) -> None:
     [
         ("colour", "red"),
         ("budget.latency", 3),
-        ("budget.latency_ratio", 2),
+        ("budget.latency_ratio", 11),
         ("stages.prun", {}),
         ("stages.distill.epoch", 3),
         ("stages.prune.recovery.epochs", "many"),

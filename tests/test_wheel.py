@@ -13,7 +13,8 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 BARE_MODULES = (
     "errors catalogue schema plugins figure target budget artifact profile recipe report bundle stage runtime device"
-    " measure.series measure.machine measure.statistics gate.verdict predict.predictor pipeline.request cli.main"
+    " measure.series measure.machine measure.statistics measure.host gate.verdict gate.session gate.compare gate.junit"
+    " gate.markdown predict.predictor pipeline.request cli.main"
 )
 
 
@@ -61,6 +62,11 @@ def test_bare_install_says_what_compress_needs(bare: Path, tmp_path: Path) -> No
     assert "Traceback" not in answer.stderr
 
 
+def test_wheel_ships_the_anchor(bare: Path, tmp_path: Path) -> None:
+    answer = run(bare, "-c", "from edgekd.measure import anchor as a; print(a.FILE.stat().st_size)", cwd=tmp_path)
+    assert answer.stdout.strip() == str((ROOT / "edgekd" / "measure" / "anchor.onnx").stat().st_size), answer.stderr
+
+
 def test_wheel_ships_the_data_folders(bare: Path, tmp_path: Path) -> None:
     names = "c.names('targets'), c.names('recipes'), c.folder('profiles').is_dir()"
     code = f"from edgekd import catalogue as c; print({names})"
@@ -78,6 +84,8 @@ def test_wheel_ships_the_data_folders(bare: Path, tmp_path: Path) -> None:
         ("list", "the options of one"),
         ("init mine.yaml --model mine:network", "mine.yaml is written"),
         ("verify .", "is not a bundle"),
+        ("gate none.onnx --max-size-mb 1", "there is no file or folder none.onnx"),
+        ("profile none.onnx --target x86-avx3", "did you mean 'x86-avx2'"),
         ("list losses dist", "pip install 'edgekd[compress]'"),
     ],
 )
@@ -115,6 +123,11 @@ def test_onnxruntime_extra_runs_a_bundle_without_torch(compressed: Path, wheel: 
     answer = run(python, "-c", code, cwd=tmp_path)
     assert answer.returncode == 0, answer.stderr
     assert "(1, 10)" in answer.stdout
+    limits = ["--max-latency-ratio", "9", "--max-memory-mb", "500"]
+    gate = ["gate", str(compressed / "bundle"), "--runtime", "onnxruntime", "--baseline", str(compressed / "bundle")]
+    answer = run(python, "-m", "edgekd.cli.main", *gate, *limits, cwd=tmp_path)
+    assert answer.returncode in {0, 5}, answer.stderr  # 5 where other work disturbed it
+    assert "peak memory is" in answer.stdout.splitlines()[-1]
 
 
 def test_bundle_in_a_bare_install_names_the_missing_runtime(compressed: Path, bare: Path, tmp_path: Path) -> None:

@@ -9,6 +9,8 @@ from edgekd.errors import EdgekdError
 from edgekd.measure.comparison import TEACHER, latency_name, paired_ratio
 from edgekd.profile import EngineRecord, Profile
 
+_UPPER_LIMITS = ("first_result_ms", "energy_mj", "peak_memory_mb", "size_mb")
+
 LARGEST_TIE = 1.05
 """A median this much slower is a real difference, however wide the bounds are."""
 
@@ -16,20 +18,19 @@ LARGEST_TIE = 1.05
 def choose(profile: Profile, budget: Budget) -> tuple[EngineRecord, str]:
     """Return the engine to ship and the sentence that says why.
 
-    Of the engines that keep the limits of accuracy, memory and size (or, failing that, of accuracy alone) the one with
-    the smallest median latency percentile; where a slower one is so within noise, the one that needs less memory. When
-    none keeps the accuracy it is the one that loses least. Raises EdgekdError when nothing was measured.
+    Of the engines that keep the limits of accuracy, cold start, energy, memory and size (or, failing that, of accuracy
+    alone) the one with the smallest median latency percentile; where a slower one is so within noise, the one that
+    needs less memory. When none keeps the accuracy it is the one that loses least. Raises EdgekdError when nothing was
+    measured.
     """
     candidates = _candidates(profile, budget)
-    accurate = [record for record in candidates if _keeps(record, "accuracy_drop", budget.accuracy_drop)]
+    accurate = [record for record in candidates if _is_accurate(record, budget)]
     if not accurate:
-        best = min(candidates, key=lambda record: _value(record, "accuracy_drop"))
+        best = min(
+            candidates, key=lambda record: (_value(record, "accuracy_drop"), -_value(record, "accuracy_percent"))
+        )
         return best, f"no engine keeps the accuracy limit; {best.key} loses least"
-    fitting = [
-        record
-        for record in accurate
-        if _keeps(record, "peak_memory_mb", budget.peak_memory_mb) and _keeps(record, "size_mb", budget.size_mb)
-    ]
+    fitting = [r for r in accurate if all(_keeps(r, name, getattr(budget, name)) for name in _UPPER_LIMITS)]
     return _fastest(fitting or accurate, len(candidates), budget)
 
 
@@ -56,6 +57,13 @@ def _candidates(profile: Profile, budget: Budget) -> list[EngineRecord]:
 def _as_fast(record: EngineRecord, fastest: EngineRecord, percentile: float) -> bool:
     ratio = paired_ratio(record, fastest, percentile, "ratio")
     return ratio.lower is not None and ratio.lower <= 1 and ratio.value <= LARGEST_TIE
+
+
+def _is_accurate(record: EngineRecord, budget: Budget) -> bool:
+    least = budget.accuracy_percent
+    accuracy = record.figure("accuracy_percent")
+    enough = least is None or (accuracy is not None and accuracy.value >= least)
+    return enough and _keeps(record, "accuracy_drop", budget.accuracy_drop) and _keeps(record, "ece", budget.ece)
 
 
 def _keeps(record: EngineRecord, name: str, limit: float | None) -> bool:

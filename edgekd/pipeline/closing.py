@@ -16,6 +16,7 @@ from edgekd.measure.comparison import fastest_teacher, latency_name, paired_rati
 from edgekd.measure.engine import Engine
 from edgekd.measure.evaluate import evaluate_split
 from edgekd.measure.stage import engines_of
+from edgekd.pipeline.confirmation import Confirmed
 from edgekd.pipeline.request import Request
 from edgekd.pipeline.runner import Runner
 from edgekd.profile import EngineRecord, Profile
@@ -36,17 +37,23 @@ def close(  # noqa: PLR0917
     artifacts: ArtifactSet,
     profile: Profile,
     chosen: EngineRecord,
+    confirmed: Confirmed,
 ) -> RunReport:
-    """Judge the winner on the test split, write the bundle and the profile, and return the report."""
+    """Judge the winner on the test split, write the bundle and the profile, and return the report.
+
+    The table compares all engines by the series they were measured in together; verdict and bundle rest on the fresh
+    one of the chosen engine and the teacher's.
+    """
     context, budget = runner.context, asked.recipe.budget
     engines = {engine.key: engine for engine in engines_of(artifacts, context)}
     teacher = fastest_teacher(profile.records, budget.percentile)
     if teacher is None:
         raise MeasurementError("the profile holds no fp32 engine of the teacher to compare with")
     tested = _test([engines[chosen.key], engines[teacher.key]], teacher.key, context)
-    verdict = gate.judge(chosen, profile, budget, tested[chosen.key])
+    verdict = gate.judge(confirmed.chosen, confirmed.profile, budget, tested[chosen.key])
     rows = _rows(profile, chosen, teacher, artifacts, budget.percentile, tested)
-    _ship(asked.run_folder / "bundle", profile, chosen, engines, artifacts, context, tested[chosen.key])
+    figures = (*confirmed.chosen.figures, *tested[chosen.key])
+    _ship(asked.run_folder / "bundle", profile, chosen, engines, artifacts, context, figures)
     write_json(profile, asked.run_folder / "profile.json")
     return RunReport(
         verdict=verdict,
@@ -60,7 +67,7 @@ def close(  # noqa: PLR0917
         rows=tuple(rows),
         rounds=tuple(rounds),
         stages=tuple(runner.lines),
-        machine=profile.machine,
+        machine=confirmed.profile.machine,
         versions=profile.versions,
     )
 
@@ -132,7 +139,7 @@ def _ship(  # noqa: PLR0917
     engines: dict[str, Engine],
     artifacts: ArtifactSet,
     context: Context,
-    tested: tuple[Figure, ...],
+    figures: tuple[Figure, ...],
 ) -> None:
     """Write the bundle: the chosen engine first, then the best engine of the same network for every other runtime."""
     percentile = context.recipe.budget.percentile
@@ -145,7 +152,7 @@ def _ship(  # noqa: PLR0917
     shipments = []
     for record in (chosen, *best):
         onnx = artifacts.newest(network=record.network, scheme=record.scheme, written_as="onnx")
-        figures = {f.name: f for f in (*record.figures, *(tested if record is chosen else ()))}
+        shown = {f.name: f for f in (figures if record is chosen else record.figures)}
         shipments.append(
             Shipment(
                 runtime=record.runtime,
@@ -153,7 +160,7 @@ def _ship(  # noqa: PLR0917
                 scheme=record.scheme,
                 engine=engines[record.key].path,
                 onnx=context.path(onnx),
-                figures=tuple(figures.values()),
+                figures=tuple(shown.values()),
             )
         )
     source = artifacts.newest(network=chosen.network, scheme="fp32", written_as="onnx")

@@ -19,9 +19,9 @@ from edgekd.disk import clear
 from edgekd.errors import UsageError
 from edgekd.gate import verdict as gate
 from edgekd.measure import machine
-from edgekd.measure.stage import MeasureConfig, MeasureStage
 from edgekd.measure.turns import usable_cores
 from edgekd.pipeline import closing
+from edgekd.pipeline.confirmation import Confirmed, confirm
 from edgekd.pipeline.folder import RECIPE, refuse_foreign
 from edgekd.pipeline.request import Request
 from edgekd.pipeline.runner import Runner
@@ -30,7 +30,7 @@ from edgekd.pipeline.subject import digest_of_subject
 from edgekd.predict.limit import limit_ms
 from edgekd.profile import EngineRecord, Profile
 from edgekd.report import Round, RunReport, Verdict
-from edgekd.schema import from_mapping, read_json, write_json, write_text
+from edgekd.schema import read_json, write_json, write_text
 from edgekd.shortage import shortage
 from edgekd.stage import Context, Progress, Stage
 from edgekd.yaml_file import dump_yaml
@@ -41,10 +41,6 @@ _SAME_CHOICE = 0.03
 """A correction that moved by less chooses the same network again, so another round would only repeat this one."""
 
 
-_MOST_PROCESSES = 44
-"""Where two doublings do not settle a limit, the engine is too close to it for any honest verdict."""
-
-
 @dataclass(frozen=True)
 class Turn:
     """One round of the loop, judged on the validation split."""
@@ -52,6 +48,7 @@ class Turn:
     artifacts: ArtifactSet
     profile: Profile
     chosen: EngineRecord
+    confirmed: Confirmed
     verdict: Verdict
     told: Round
 
@@ -88,35 +85,22 @@ def _run(asked: Request, stages: list[Stage[Any]], runner: Runner) -> RunReport:
         artifacts = ArtifactSet()
         for stage in stages:
             artifacts = runner.run(stage, artifacts)
-        turns.append(_settled(artifacts, runner))
+        turns.append(_judge(artifacts, runner.context))
         log.info("round %d: %s", number + 1, turns[-1].verdict.line())
         if _is_final(turns[-1], correction):
             break
     best = min(turns, key=_rank)
-    return closing.close(asked, runner, [turn.told for turn in turns], best.artifacts, best.profile, best.chosen)
-
-
-def _settled(artifacts: ArtifactSet, runner: Runner) -> Turn:
-    """Judge a round; where a limit lies between the bounds, add processes to the same series until it does not."""
-    turn = _judge(artifacts, runner.context)
-    config = from_mapping(MeasureConfig, runner.context.recipe.stages.get("measure", {}), "stages.measure")
-    processes = config.processes
-    while turn.verdict.status == "not trustworthy" and any(c.contested for c in turn.verdict.checks):
-        processes *= 2
-        if processes > _MOST_PROCESSES:
-            break
-        log.info("a limit lies between the bounds; measuring in %d processes", processes)
-        stage = MeasureStage(config.replace(processes=processes))
-        turn = _judge(runner.run(stage, artifacts), runner.context)
-    return turn
+    rounds = [turn.told for turn in turns]
+    return closing.close(asked, runner, rounds, best.artifacts, best.profile, best.chosen, best.confirmed)
 
 
 def _judge(artifacts: ArtifactSet, context: Context) -> Turn:
-    """Choose the engine to ship and hold it against the budget, on the validation split."""
+    """Choose the engine to ship, measure it afresh, and hold it against the budget, on the validation split."""
     budget = context.recipe.budget
     profile = read_json(Profile, context.path(artifacts.newest(network="measured", written_as="profile")))
     chosen, why = gate.choose(profile, budget)
-    verdict = gate.judge(chosen, profile, budget)
+    confirmed = confirm(chosen, profile, artifacts, context)
+    verdict = gate.judge(confirmed.chosen, confirmed.profile, budget)
     name = f"latency_ms_p{budget.percentile:g}"
     measured = chosen.figure(name)
     predicted = next(
@@ -134,7 +118,7 @@ def _judge(artifacts: ArtifactSet, context: Context) -> Turn:
         measured_ms=measured.value,
         correction=correction,
     )
-    return Turn(artifacts, profile, chosen, verdict, told)
+    return Turn(artifacts, profile, chosen, confirmed, verdict, told)
 
 
 def _drift_free(measured_ms: float, profile: Profile, context: Context, artifacts: ArtifactSet) -> float:

@@ -10,9 +10,10 @@ from click.testing import CliRunner
 
 from edgekd import catalogue, target
 from edgekd.cli.commands import targets as subject
-from edgekd.errors import TargetError
-from edgekd.measure import machine
+from edgekd.errors import MeasurementError, TargetError, UsageError
+from edgekd.measure import host, machine, registration
 from tests.cli.test_commands import edgekd
+from tests.gate.series_of import Measured, around
 
 
 def answered(*arguments: str) -> str:
@@ -31,14 +32,14 @@ def test_the_real_command_lists_every_target() -> None:
 
 
 def test_aliases_resolve_to_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
-    for host in ("x86-avx2", "x86-vnni"):
-        monkeypatch.setattr(machine, "host_target", lambda host=host: host)
+    for name in ("x86-avx2", "x86-vnni"):
+        monkeypatch.setattr(machine, "host_target", lambda name=name: name)
         rows = {row["name"]: row for row in json.loads(answered("--json"))}
-        assert rows["cpu"]["resolves_to"] == rows["host"]["resolves_to"] == host
-        assert [name for name in ("x86-avx2", "x86-vnni") if rows[name]["this_machine"]] == [host]
+        assert rows["cpu"]["resolves_to"] == rows["host"]["resolves_to"] == name
+        assert [known for known in ("x86-avx2", "x86-vnni") if rows[known]["this_machine"]] == [name]
         lines = answered().splitlines()
-        assert lines[-1] == f"this machine is {host}"
-        assert lines[-2].split()[:5] == ["cpu", "another", "name", "for", host]
+        assert lines[-1] == f"this machine is {name}"
+        assert lines[-2].split()[:5] == ["cpu", "another", "name", "for", name]
 
 
 def test_one_target_shows_every_number_with_its_source(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -79,3 +80,47 @@ def test_an_unknown_name_gets_the_nearest() -> None:
     answer = edgekd("targets", "x86-avx")
     assert answer.returncode == 2
     assert "did you mean 'x86-avx2'" in answer.stderr
+
+
+def test_show_is_what_a_name_means() -> None:
+    assert edgekd("targets", "show", "x86-avx2").stdout == edgekd("targets", "x86-avx2").stdout
+    listed = edgekd("targets", "--help").stdout
+    assert "register-host" in listed
+    assert "show" in listed
+
+
+@pytest.fixture
+def registering(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Measured:
+    monkeypatch.setenv("EDGEKD_CACHE", str(tmp_path / "cache"))
+    found = Measured({"anchor-1": around(0.5, 0.001)})
+    monkeypatch.setattr(registration, "measure", found)
+    monkeypatch.setattr(registration, "usable_cores", lambda: 2)
+    return found
+
+
+def test_a_host_is_registered_in_every_runtime(registering: Measured) -> None:
+    lines = answered("register-host", "--quiet").splitlines()
+    assert len(lines) == 4
+    assert "onnxruntime" in lines[1]
+    assert "openvino" in lines[2]
+    assert "median of 132 processes" in lines[1]
+    assert lines[-1].startswith("registered: milliseconds count on this host")
+    found = host.load(machine.probe())
+    assert [anchor.runtime for anchor in found.anchors] == ["onnxruntime", "openvino"]
+    again = json.loads(answered("register-host", "--quiet", "--runtime", "openvino", "--threads", "2", "--json"))
+    assert [(a["runtime"], a["threads"]) for a in again["anchors"]] == [
+        ("onnxruntime", 1),
+        ("openvino", 1),
+        ("openvino", 2),
+    ]
+
+
+def test_a_machine_in_doubt_or_an_unknown_runtime_is_not_registered(registering: Measured) -> None:
+    registering.machine["doubts"] = ["the hypervisor took 9% of the processor time meanwhile"]
+    with pytest.raises(MeasurementError, match="hypervisor took 9%"):
+        answered("register-host", "--quiet")
+    with pytest.raises(UsageError, match="did you mean 'openvino'"):
+        answered("register-host", "--quiet", "--runtime", "openvin")
+    with pytest.raises(UsageError, match="3 threads cannot run at once"):
+        answered("register-host", "--quiet", "--threads", "3")
+    assert host.load(machine.probe()) is None

@@ -4,6 +4,7 @@ import pytest
 
 from edgekd.budget import Budget
 from edgekd.errors import EdgekdError
+from edgekd.figure import Figure
 from edgekd.gate.choice import choose
 from tests.gate.profiles import TEACHER, profile, record
 
@@ -63,3 +64,18 @@ def test_when_none_keeps_the_accuracy_the_one_that_loses_least_is_told() -> None
 def test_nothing_measured_is_an_error() -> None:
     with pytest.raises(EdgekdError, match="latency_ms_p99"):
         choose(profile(TEACHER), Budget(latency_ms=1, percentile=99))
+
+
+def test_cold_start_and_calibration_are_limits_too() -> None:
+    def with_figures(engine, **values: float):
+        extra = tuple(Figure(name=name, value=value, origin="device") for name, value in values.items())
+        return engine.replace(figures=(*engine.figures, *extra))
+
+    fast = with_figures(record("a/int8/ov", 1.0), first_result_ms=90, ece=0.02, accuracy_percent=97)
+    slow = with_figures(record("b/int8/ort", 2.0), first_result_ms=10, ece=0.02, accuracy_percent=97)
+    assert _chosen(fast, slow, budget=Budget())[0] == fast.key
+    assert _chosen(fast, slow, budget=Budget(first_result_ms=50))[0] == slow.key
+    vain = with_figures(record("c/int8/ov", 0.5), first_result_ms=10, ece=0.3, accuracy_percent=92)
+    assert _chosen(vain, slow, budget=Budget(ece=0.1))[0] == slow.key
+    assert _chosen(vain, slow, budget=Budget(accuracy_percent=95))[0] == slow.key
+    assert _chosen(vain, slow, budget=Budget(accuracy_percent=90))[0] == vain.key

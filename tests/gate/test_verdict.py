@@ -5,7 +5,7 @@ import pytest
 from edgekd.budget import Budget
 from edgekd.errors import MeasurementError
 from edgekd.figure import Figure
-from edgekd.gate.verdict import judge
+from edgekd.gate.verdict import Objection, judge
 from tests.gate.profiles import TEACHER, profile, record
 
 _SLOWER_TEACHER = record("teacher/fp32/onnxruntime", 9.0)
@@ -114,3 +114,72 @@ def test_a_budget_without_limits_says_that_nothing_was_checked() -> None:
     verdict = _judge(record("a/b/c", 1.0), Budget())
     assert verdict.exit_code == 0
     assert "nothing was checked" in verdict.line()
+
+
+def _with(**values: float) -> tuple[Figure, ...]:
+    bounds = {"first_result_ms": 0.01, "energy_mj": 0.01}
+    return tuple(
+        Figure(name=name, value=value, origin="device", samples=100, lower=value * 0.99, upper=value * 1.01)
+        if name in bounds
+        else Figure(name=name, value=value, origin="device", samples=100, lower=value * 0.9, upper=value * 1.1)
+        for name, value in values.items()
+    )
+
+
+@pytest.mark.parametrize(
+    ("limit", "good", "bad", "code"),
+    [
+        ({"first_result_ms": 50.0}, 45.0, 60.0, 3),
+        ({"energy_mj": 2.0}, 1.5, 2.5, 3),
+        ({"accuracy_percent": 95.0}, 95.0, 94.9, 4),
+        ({"ece": 0.05}, 0.05, 0.051, 4),
+    ],
+)
+def test_every_limit_is_held_against_the_figure_of_its_name(limit: dict, good: float, bad: float, code: int) -> None:
+    engine = record("a/b/c", 1.0)
+    (name,) = limit
+    assert _judge(engine, Budget(**limit), figures=_with(**{name: good})).exit_code == 0
+    verdict = _judge(engine, Budget(**limit), figures=_with(**{name: bad}))
+    assert verdict.exit_code == code
+    assert verdict.checks[0].limit_name == name
+    with pytest.raises(MeasurementError, match=name):
+        _judge(engine, Budget(**limit))
+
+
+def test_accuracy_and_calibration_come_before_cost() -> None:
+    budget = Budget(latency_ms=1.0, ece=0.05, first_result_ms=10)
+    figures = _with(ece=0.2, first_result_ms=20)
+    assert _judge(record("a/b/c", _MISSED), budget, figures=figures).exit_code == 4
+    assert _judge(record("a/b/c", _UNSURE), budget, figures=figures).exit_code == 5
+
+
+def test_the_ratio_is_held_against_the_reference_that_is_given() -> None:
+    engine, baseline = record("a/b/c", 1.0), record("main/b/c", 1.0, spread=0.0)
+    found = judge(engine, profile(TEACHER, engine, baseline), Budget(latency_ratio=1.05), reference=baseline)
+    assert found.status == "met"
+    assert "of main/b/c" in found.checks[0].sentence
+    doubted = profile(TEACHER, engine, baseline, engine_doubts={"main/b/c": "restless"})
+    assert judge(engine, doubted, Budget(latency_ratio=1.05), reference=baseline).exit_code == 5
+
+
+def test_an_objection_takes_the_verdict_back_and_a_doubt_all_of_them() -> None:
+    engine = record("a/b/c", _MET)
+    measured, budget = profile(TEACHER, engine), Budget(latency_ms=1.0, size_mb=5)
+
+    def objector(held):
+        return Objection("the moon is full") if held.limit_name == "latency_ms" else None
+
+    verdict = judge(engine, measured, budget, objectors=[objector])
+    assert [check.status for check in verdict.checks] == ["not trustworthy", "met"]
+    assert "but the moon is full" in verdict.line()
+    assert verdict.exit_code == 5
+    doubted = judge(engine, measured, budget, doubts=["nobody looked"])
+    assert doubted.exit_code == 5
+    assert doubted.reasons == ("nobody looked",)
+
+
+def test_a_limit_within_the_guard_band_is_open() -> None:
+    (check,) = _judge(record("a/b/c", 1.0, spread=0.0), Budget(latency_ms=1.003)).checks
+    assert check.status == "not trustworthy"
+    assert check.contested
+    assert "within 0.5%" in check.sentence

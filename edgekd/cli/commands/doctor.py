@@ -1,7 +1,8 @@
 """Look at this installation and machine, and give one command for everything that is wrong.
 
 Exit code 0: all that is needed works. Exit code 2: something that is needed is broken. Nothing is ever installed.
-With --cache: what the cache holds. With --prune: what edgekd made itself is deleted from it; downloads stay.
+With --cache: what the cache holds. With --prune: what edgekd made itself is deleted from it; downloads and registered
+hosts stay.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
-"""List the devices edgekd knows, or show one with every number and its source.
+"""List the devices edgekd knows, show one with every number and its source, or register this machine.
 
-NAME is a shipped target, the path of a YAML file, or 'host' or 'cpu' for this machine.
+`edgekd targets` lists all, `edgekd targets NAME` shows one: a shipped target, the path of a YAML file, or 'host' or
+'cpu' for this machine. `register-host` makes milliseconds count here.
 """
 
 from __future__ import annotations
@@ -13,14 +14,34 @@ import click
 from edgekd.errors import TargetError
 
 if TYPE_CHECKING:
+    from edgekd.measure.host import Host
     from edgekd.target import Target
 
 
-@click.command(help=__doc__, context_settings={"help_option_names": ["-h", "--help"]})
+_NAMES = {"help_option_names": ["-h", "--help"]}
+
+
+class _ShowsByDefault(click.Group):
+    """A group in which `edgekd targets NAME` means `edgekd targets show NAME`."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Put `show` before arguments that name no command."""
+        asks_for_help = bool(args) and args[0] in _NAMES["help_option_names"]
+        if not asks_for_help and not any(argument in self.commands for argument in args):
+            args = ["show", *args]
+        return super().parse_args(ctx, args)
+
+
+@click.group(cls=_ShowsByDefault, help=__doc__, context_settings=_NAMES)
+def command() -> None:
+    """Run `edgekd targets`; the command returns the exit code."""
+
+
+@command.command(context_settings=_NAMES)
 @click.argument("name", required=False)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON on standard output.")
-def command(name: str | None, as_json: bool) -> int:
-    """Run `edgekd targets`; returns the exit code."""
+def show(name: str | None, as_json: bool) -> int:
+    """List all targets, or show NAME with every number and its source."""
     from edgekd import target
     from edgekd.measure import machine
 
@@ -43,6 +64,46 @@ def command(name: str | None, as_json: bool) -> int:
         click.echo(f"{row['name']:{width}}  {row['title']}{'' if row['verified'] else ' (unverified)'}")
     click.echo(f"this machine is {host}" if host else unknown)
     return 0
+
+
+@command.command("register-host", context_settings=_NAMES)
+@click.option("--runtime", "runtimes", multiple=True, help="Default: every runtime that is installed.")
+@click.option("--threads", type=click.IntRange(1, 1024), default=1, show_default=True, help="Of the operating point.")
+@click.option("--processes", type=click.IntRange(11, 1000), default=None, help="Default: twice a gate's.")
+@click.option("--json", "as_json", is_flag=True, help="Print the registration as JSON on standard output.")
+@click.option("--quiet", is_flag=True, help="No progress.")
+def register_host(runtimes: tuple[str, ...], threads: int, processes: int | None, as_json: bool, quiet: bool) -> int:
+    """Write down who this machine is and how fast it runs now, so that `edgekd gate` may judge milliseconds on it.
+
+    A small fixed network, the anchor, is measured in fresh processes. Every gate measures it again and knows whether
+    the machine still runs as it did. Register it when it is quiet and cool, as it will be when it is gated; again after
+    a new runtime. Exit code 5: the machine is not in a state to be registered.
+    """
+    from edgekd.cli.measuring import told
+    from edgekd.measure import host, machine
+    from edgekd.measure.registration import register_this
+
+    found = register_this(runtimes, threads, processes, told(quiet))
+    place = host.place(machine.probe())
+    if as_json:
+        click.echo(json.dumps(found.plain(), indent=2))
+    click.echo("\n".join(_registration(found, str(place))), err=as_json)
+    return 0
+
+
+def _registration(found: Host, place: str) -> list[str]:
+    facts, at = found.identity, found.conditions
+    lines = [
+        f"{facts['cpu']}, {facts['machine']}, {facts['cores']} cores, {at['usable_cores']} usable, governor "
+        f"{_listed(tuple(at['governor'] or ())) if at['governor'] else 'not visible'}"
+    ]
+    for held in found.anchors:
+        threads = f"{held.threads} thread{'' if held.threads == 1 else 's'}"
+        lines.append(
+            f"  {held.runtime} {held.version}, {threads}: the anchor takes {held.figure.text()} ms "
+            f"(median of {held.figure.samples} processes, {held.registered_at})"
+        )
+    return [*lines, f"registered: milliseconds count on this host; kept in {place}"]
 
 
 def _aliases() -> dict[str, str]:

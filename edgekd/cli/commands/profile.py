@@ -1,0 +1,97 @@
+"""Measure everything an engine costs on this machine: latency, memory, energy, every layer.
+
+MODEL is a bundle, an .onnx file or an OpenVINO folder. All meters run one after the other in fresh processes; the layer
+table comes from a separate run, because counting slows an engine down. The profile is written as JSON into the folder
+of --raw, beside the raw values.
+
+Exit codes: 0 measured, 5 not trustworthy, 6 the target is another machine, others as `edgekd gate --help` lists them.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from edgekd.cli.measuring import engine_options, told
+
+if TYPE_CHECKING:
+    from edgekd.gate.profiling import Profiled
+
+_MOST_LAYERS = 40
+
+
+@click.command(help=__doc__, context_settings={"help_option_names": ["-h", "--help"]})
+@click.argument("model")
+@click.option("--target", default="host", show_default=True, help="Must be this machine: a target's name, or 'host'.")
+@engine_options
+@click.option(
+    "--percentile",
+    type=click.FloatRange(50, 100, max_open=True),
+    default=90,
+    show_default=True,
+    help="Of single calls.",
+)
+@click.option("--processes", type=click.IntRange(2, 1000), default=11, show_default=True, help="For the latency.")
+@click.option(
+    "--raw", type=click.Path(path_type=Path, file_okay=False), default=Path("edgekd-profile"), show_default=True
+)
+@click.option("--json", "as_json", is_flag=True, help="Print only the profile as JSON on standard output.")
+@click.option("--quiet", is_flag=True, help="No progress.")
+def command(
+    model: str,
+    target: str,
+    data: Path | None,
+    shapes: tuple[str, ...],
+    runtime: str | None,
+    threads: int | None,
+    batch: int | None,
+    percentile: float,
+    processes: int,
+    raw: Path,
+    as_json: bool,
+    quiet: bool,
+) -> int:
+    """Run `edgekd profile`; returns the exit code."""
+    from edgekd.errors import ExitCode
+    from edgekd.gate.bench import Asked, Given
+    from edgekd.gate.profiling import here_only, profiled, result
+
+    device = here_only(target)
+    found = profiled(
+        Given(model, runtime),
+        device,
+        Asked(data, shapes, threads, batch),
+        percentile,
+        processes,
+        raw,
+        told(quiet),
+    )
+    click.echo(json.dumps(found.profile.plain(), indent=2) if as_json else "\n".join(_lines(found)))
+    click.echo(result(found, percentile), err=as_json)
+    return ExitCode.NOT_TRUSTWORTHY if found.doubts else 0
+
+
+def _lines(found: Profiled) -> list[str]:
+    """Return the figures, the layer table and the remarks."""
+    point = found.record.operating_point
+    lines = [f"{found.record.key}, batch {point.batch}, threads {point.threads}"]
+    lines += [f"  {figure.name} {figure.text()} (n={figure.samples})" for figure in found.record.figures]
+    layers = found.layers
+    lines.append(
+        f"layers, by median of {layers.runs} runs while the runtime counts: {layers.layers_ms:.3g} of "
+        f"{layers.call_ms:.3g} ms a call"
+    )
+    shown = sorted(layers.layers, key=lambda layer: -layer.ms)[:_MOST_LAYERS]
+    width = max((len(layer.op) for layer in shown), default=0)
+    for layer in layers.layers:
+        if layer in shown:
+            lines.append(
+                f"  {layer.ms:8.4f} ms {layer.share:6.1%}  {layer.op:{width}}  {layer.name} ({layer.executed_as})"
+            )
+    if len(layers.layers) > len(shown):
+        lines.append(f"  and {len(layers.layers) - len(shown)} smaller ones, all in the profile")
+    lines += [f"note: {remark}" for remark in found.remarks]
+    return [*lines, f"profile: {found.file}, raw values beside it"]

@@ -1,0 +1,54 @@
+"""What every command that measures engines has in common: its options, and whom it tells how far it is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+if TYPE_CHECKING:
+    from edgekd.stage import Progress
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+_OPTIONS = (
+    click.option(
+        "--data",
+        type=click.Path(path_type=Path),
+        default=None,
+        metavar="FILE.npz",
+        help="Arrays 'inputs' (or one per engine input, or a bundle's 'pixels') and 'labels'. Default: random inputs.",
+    ),
+    click.option(
+        "--shape", "shapes", multiple=True, metavar="NAME=SIZES", help="Sizes of free dimensions: input=1,3,224,224."
+    ),
+    click.option(
+        "--runtime", default=None, help="onnxruntime or openvino. Default: a bundle's choice, or the first installed."
+    ),
+    click.option("--threads", type=click.IntRange(1, 1024), default=None, help="Threads of one call. Default: 1."),
+    click.option("--batch", type=click.IntRange(1, 4096), default=None, help="Samples of one call. Default: 1."),
+)
+
+
+def engine_options(command: Command) -> Command:
+    """Add `--data`, `--shape`, `--runtime`, `--threads` and `--batch` to a command."""
+    for option in reversed(_OPTIONS):
+        command = option(command)
+    return command
+
+
+def told(quiet: bool) -> Progress:
+    """Return the progress for this output; unless it is to be quiet, what the package says goes to standard error."""
+    import logging
+    import sys
+
+    from edgekd.cli.progress import best_for_this_output
+    from edgekd.stage import Progress
+
+    logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
+    if quiet:
+        return Progress()
+    logging.getLogger("edgekd").setLevel(logging.INFO)
+    return best_for_this_output()
