@@ -81,7 +81,7 @@ def _lines(found: Profiled) -> list[str]:
     lines += [f"  {figure.name} {figure.text()} (n={figure.samples})" for figure in found.record.figures]
     layers = found.layers
     lines.append(
-        f"layers, by median of {layers.runs} runs while the runtime counts: {layers.layers_ms:.3g} of "
+        f"layers, of {layers.runs} runs in which the runtime counts: {layers.layers_ms:.3g} of "
         f"{layers.call_ms:.3g} ms a call"
     )
     shown = sorted(layers.layers, key=lambda layer: -layer.ms)[:_MOST_LAYERS]
