@@ -26,7 +26,7 @@ SERIES_LIMITS = frozenset({"latency_ms", "latency_ratio", "first_result_ms"})
 METERS: dict[str, tuple[str, dict[str, Any]]] = {
     "first_result_ms": ("cold-start", {"processes": 21}),
     "energy_mj": ("energy", {}),
-    "peak_memory_mb": ("memory", {"processes": 7}),  # the fewest that give bounds
+    "peak_memory_mb": ("memory", {}),
 }
 """By limit, which meter measures it and with which options."""
 
@@ -174,18 +174,11 @@ def _leaks(plan: Plan, readings: Mapping[str, Reading]) -> list[str]:
 
 def _profile(plan: Plan, series: Series | None) -> Profile:
     """Return the records of a series, or bare ones where there was nothing to time."""
-    identity = machine.probe()
-    versions = {**identity.pop("versions"), "python": identity["python"]}
-    state = identity.pop("state")
-    records = series.records if series is not None else [_bare(engine, plan) for engine in plan.here.engines]
-    told = series.machine if series is not None else {"before": state, "doubts": [], "engine_doubts": {}}
-    return Profile(
-        target=identity["machine"],
-        origin="device",
-        machine={**identity, **told},
-        versions=versions,
-        records=tuple(records),
-    )
+    here = machine.probe()
+    if series is not None:
+        return machine.profiled(here["machine"], "device", series.records, series.machine)
+    told = {"before": here["state"], "doubts": [], "engine_doubts": {}}
+    return machine.profiled(here["machine"], "device", [_bare(engine, plan) for engine in plan.here.engines], told)
 
 
 def _bare(engine: Engine, plan: Plan) -> EngineRecord:

@@ -8,8 +8,8 @@ from pathlib import Path
 from edgekd.errors import ExportError, MeasurementError
 from edgekd.gate.bench import Bench
 from edgekd.gate.subject import refusal
+from edgekd.measure.decided import decided
 from edgekd.measure.engine import Engine
-from edgekd.measure.sequence import FIRST_LOOK, next_look
 from edgekd.measure.series import Series, measure
 
 
@@ -29,15 +29,13 @@ def decided_series(
     limit does not suffice for that or a process dies or hangs, ExportError when an engine cannot be run or answers
     inputs the user gave with values that are not finite.
     """
-    processes = FIRST_LOOK
-    limit: float | None = limit_s
-    while True:
-        found = _measured(here, engines, percentile, raw, processes, limit)
+
+    def take(processes: int, within_s: float | None) -> Series:
+        found = _measured(here, engines, percentile, raw, processes, within_s)
         _refuse_infinite(here, found)
-        further = next_look(processes, found.seconds, limit_s) if extend and contested(found) else None
-        if further is None:
-            return found
-        processes, limit = further, None
+        return found
+
+    return decided(take, contested, limit_s, extend=extend)
 
 
 def single_series(here: Bench, engines: Sequence[Engine], percentile: float, raw: Path, processes: int) -> Series:

@@ -17,7 +17,6 @@ from edgekd.measure import anchor, evaluate, machine
 from edgekd.measure.comparison import latency_name
 from edgekd.measure.layers import LayerTable, measure_layers
 from edgekd.measure.meter import METERS, create
-from edgekd.measure.series import Series
 from edgekd.measure.variance import scatter
 from edgekd.profile import EngineRecord, Layer, Profile
 from edgekd.schema import write_json
@@ -77,7 +76,7 @@ def profiled(  # noqa: PLR0917
         record = series.records[0].replace(
             figures=tuple(every.values()), layers=tuple(Layer(*astuple(layer)) for layer in layers.layers)
         )
-        profile = _profile(target, record, series)
+        profile = machine.profiled(target.name, "device", (record, *series.records[1:]), series.machine)
         write_json(profile, raw / FILE)
         return Profiled(profile, layers, (*remarks(here, series), *said), raw / FILE)
 
@@ -115,19 +114,6 @@ def _scatter(log: Path, here: Bench) -> list[Figure]:
     found = scatter(runs)
     named = {"run_scatter_percent": found.run, "process_scatter_percent": found.process}
     return [Figure(name=name, value=100 * value, origin="device", samples=len(runs)) for name, value in named.items()]
-
-
-def _profile(target: Target, record: EngineRecord, series: Series) -> Profile:
-    identity = machine.probe()
-    versions = {**identity.pop("versions"), "python": identity["python"]}
-    identity.pop("state")
-    return Profile(
-        target=target.name,
-        origin="device",
-        machine={**identity, **series.machine},
-        versions=versions,
-        records=(record, *series.records[1:]),
-    )
 
 
 def result(found: Profiled, percentile: float) -> str:

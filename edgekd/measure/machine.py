@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from itertools import pairwise
 from typing import Any
@@ -10,6 +10,8 @@ from typing import Any
 from edgekd import target
 from edgekd.device import probe as device
 from edgekd.errors import TargetError
+from edgekd.figure import Origin
+from edgekd.profile import EngineRecord, Profile
 
 MOST_STOLEN = 0.05
 """Share of processor time the hypervisor may give to others."""
@@ -27,6 +29,14 @@ _FIXED = {
 def probe() -> dict[str, Any]:
     """Return what this machine is (ISA, processor, versions) and its present `state`; see edgekd/device/probe.py."""
     return device.probe()
+
+
+def profiled(name: str, origin: Origin, records: Sequence[EngineRecord], told: Mapping[str, Any]) -> Profile:
+    """Return a profile of this machine under a target's name; `told` is what a series says of the machine meanwhile."""
+    identity = probe()
+    versions = {**identity.pop("versions"), "python": identity["python"]}
+    identity.pop("state")
+    return Profile(target=name, origin=origin, machine={**identity, **told}, versions=versions, records=tuple(records))
 
 
 @lru_cache(maxsize=1)

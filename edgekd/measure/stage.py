@@ -45,7 +45,7 @@ class MeasureConfig(Schema):
         default=60, gt=0, le=86_400, description="seconds after which the fresh series of the verdict is not extended"
     )
     memory_processes: int = Field(
-        default=3, ge=1, le=1000, description="fresh processes per engine for the peak memory"
+        default=5, ge=1, le=1000, description="fresh processes per engine for the peak memory"
     )
     inputs: int = Field(
         default=64, ge=1, le=65_536, description="calibration images in rotation while latency is measured"
@@ -190,16 +190,9 @@ def _timing_inputs(images: np.ndarray, count: int, context: Context) -> Path:
 def _profile(
     series: Series, remarks: Sequence[str], extra: dict[str, tuple[Figure, ...]], origin: Origin, context: Context
 ) -> Profile:
-    identity = machine.probe()
-    versions = {**identity.pop("versions"), "python": identity["python"]}
-    identity.pop("state")
-    return Profile(
-        target=context.target.name,
-        origin=origin,
-        machine={**identity, **series.machine, "remarks": [*series.machine["remarks"], *remarks]},
-        versions=versions,
-        records=tuple(record.replace(figures=(*record.figures, *extra[record.key])) for record in series.records),
-    )
+    told = {**series.machine, "remarks": [*series.machine["remarks"], *remarks]}
+    records = [record.replace(figures=(*record.figures, *extra[record.key])) for record in series.records]
+    return machine.profiled(context.target.name, origin, records, told)
 
 
 def _artifact(

@@ -22,14 +22,14 @@ _EMPTY = "empty/"
 class Memory(meter.Meter):
     """`peak_memory_mb`, and as far as the kernel tells them `load_memory_mb` and `steady_memory_mb` (after loading).
 
-    Values are medians over fresh processes minus the median of `empty/<runtime>`; the bounds are their extremes
-    (repeatable to 1 MB, so few processes do), from 7 processes on distribution-free.
+    Values are medians over fresh processes minus the median of `empty/<runtime>`; the bounds are their extremes, from 7
+    processes on distribution-free. One process in ten or so keeps some MB less than the others, so three are too few.
     """
 
     class Config(Schema):
         """How many processes, and how many runs of each."""
 
-        processes: int = Field(default=3, ge=1, le=1000, description="fresh processes per engine")
+        processes: int = Field(default=7, ge=1, le=1000, description="fresh processes per engine")
         runs: int = Field(default=256, ge=2, le=1_000_000, description="runs of each process; a slow engine does fewer")
 
     name: ClassVar[str] = "memory"
