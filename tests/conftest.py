@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
-os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # threads that spin make a busy machine many times slower
+os.environ.setdefault("GOMP_SPINCOUNT", "3000")  # threads that spin longer make a busy machine many times slower
 
 import pytest
 

@@ -100,6 +100,7 @@ def main() -> None:
     """Run the command line behind `--` in this process, as if it had been given alone."""
     from edgekd.cli.main import main as edgekd
 
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell lets its background jobs ignore it
     place, first, latest, pause_s = sys.argv[1:5]
     sys.argv = ["edgekd", *sys.argv[6:]]
     run_folder = Path(sys.argv[sys.argv.index("--run-folder") + 1])

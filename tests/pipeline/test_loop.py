@@ -88,9 +88,10 @@ def test_the_same_command_replays_the_verdict_without_torch(folder: Path, report
     assert "replayed" in answer.stderr
 
 
-def test_json_goes_to_standard_output(folder: Path, report: RunReport) -> None:
+def test_json_goes_to_standard_output_and_nothing_else(folder: Path, report: RunReport) -> None:
     answer = compress(folder, "--json", "--quiet")
-    assert json.loads("\n".join(answer.stdout.splitlines()[:-1]))["verdict"]["status"] == report.verdict.status
+    assert json.loads(answer.stdout)["verdict"]["status"] == report.verdict.status
+    assert report.verdict.line() in answer.stderr
 
 
 def test_another_limit_reuses_every_stage_that_does_not_depend_on_it(folder: Path, tmp_path: Path) -> None:
