@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -110,6 +111,15 @@ def test_where_one_fails_nobody_waits_for_the_others() -> None:
     assert time.monotonic() - begin < 120, "the others think for ten minutes"
 
 
+@pytest.fixture
+def _interruptible() -> Iterator[None]:
+    """A shell lets its background jobs ignore interrupts, and what they start with them."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("_interruptible")
 def test_an_interrupt_does_not_wait_for_what_goes_on() -> None:
     connection = _Thinkers(Path("unused"))
     begin = time.monotonic()
