@@ -42,6 +42,11 @@ class Layer(NamedTuple):
     """Of the sum of all operators."""
 
 
+def latency_name(percentile: float) -> str:
+    """Return the name of the figure and statistic of a latency percentile."""
+    return f"latency_ms_p{percentile:g}"
+
+
 class EngineRecord(Schema):
     """What one built engine cost at one operating point."""
 

@@ -32,6 +32,15 @@ _OPTIONS = (
 )
 
 
+percentile_option = click.option(
+    "--percentile",
+    type=click.FloatRange(50, 100, max_open=True),
+    default=90,
+    show_default=True,
+    help="Of single calls.",
+)
+
+
 def engine_options(command: Command) -> Command:
     """Add `--data`, `--shape`, `--runtime`, `--threads` and `--batch` to a command."""
     for option in reversed(_OPTIONS):

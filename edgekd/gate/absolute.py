@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from edgekd.figure import Figure
 from edgekd.gate.verdict import Objection, Objector
-from edgekd.measure.comparison import latency_name
 from edgekd.measure.decision import GUARD_BAND, at_registered_speed, decide, stands
 from edgekd.measure.host import Standing, speed
 from edgekd.measure.series import looks_of
 from edgekd.measure.statistics import Bounds
-from edgekd.profile import EngineRecord
+from edgekd.profile import EngineRecord, latency_name
 from edgekd.report import Check
 
 ABSOLUTE_LIMITS = frozenset({"latency_ms", "first_result_ms", "energy_mj"})

@@ -178,14 +178,6 @@ def _profile(plan: Plan, series: Series | None) -> Profile:
     if series is not None:
         return machine.profiled(here["machine"], "device", series.records, series.machine)
     told = {"before": here["state"], "doubts": [], "engine_doubts": {}}
-    return machine.profiled(here["machine"], "device", [_bare(engine, plan) for engine in plan.here.engines], told)
-
-
-def _bare(engine: Engine, plan: Plan) -> EngineRecord:
-    return EngineRecord(
-        network=engine.network,
-        scheme=engine.scheme,
-        runtime=engine.runtime,
-        digest=engine.digest,
-        operating_point=plan.here.point,
+    return machine.profiled(
+        here["machine"], "device", [engine.record(plan.here.point) for engine in plan.here.engines], told
     )

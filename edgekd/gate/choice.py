@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 from edgekd.budget import Budget
 from edgekd.errors import EdgekdError
-from edgekd.measure.comparison import TEACHER, latency_name, paired_ratio
-from edgekd.profile import EngineRecord, Profile
+from edgekd.measure.comparison import TEACHER, paired_ratio
+from edgekd.profile import EngineRecord, Profile, latency_name
 
 _UPPER_LIMITS = ("first_result_ms", "energy_mj", "peak_memory_mb", "size_mb")
 

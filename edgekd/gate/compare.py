@@ -14,9 +14,10 @@ from edgekd.gate.looks import decided_series, remarks
 from edgekd.gate.raw import emptied, written
 from edgekd.gate.report import Measured
 from edgekd.measure import evaluate
-from edgekd.measure.comparison import bootstrap_ratio, latency_name, paired_ratio
+from edgekd.measure.comparison import bootstrap_ratio, paired_ratio
 from edgekd.measure.meter import create
 from edgekd.measure.series import Series
+from edgekd.profile import latency_name
 from edgekd.schema import Field, Schema
 from edgekd.stage import Progress
 

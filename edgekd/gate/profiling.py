@@ -14,11 +14,10 @@ from edgekd.gate.bench import Asked, Bench, Given, bench
 from edgekd.gate.looks import remarks, single_series
 from edgekd.gate.raw import emptied
 from edgekd.measure import anchor, evaluate, machine
-from edgekd.measure.comparison import latency_name
 from edgekd.measure.layers import LayerTable, measure_layers
 from edgekd.measure.meter import METERS, create
 from edgekd.measure.variance import scatter
-from edgekd.profile import EngineRecord, Layer, Profile
+from edgekd.profile import EngineRecord, Layer, Profile, latency_name
 from edgekd.schema import write_json
 from edgekd.stage import Progress
 from edgekd.target import Target

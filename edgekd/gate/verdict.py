@@ -10,9 +10,9 @@ from edgekd.errors import ExitCode, MeasurementError
 from edgekd.figure import Figure
 from edgekd.gate import check
 from edgekd.gate.choice import choose
-from edgekd.measure.comparison import fastest_teacher, latency_name, paired_ratio
+from edgekd.measure.comparison import fastest_teacher, paired_ratio
 from edgekd.measure.decision import GUARD_BAND
-from edgekd.profile import EngineRecord, Profile
+from edgekd.profile import EngineRecord, Profile, latency_name
 from edgekd.report import Check, Status, Verdict
 
 __all__ = ["Objection", "Objector", "choose", "judge"]

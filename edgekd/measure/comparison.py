@@ -12,15 +12,10 @@ from edgekd.errors import MeasurementError
 from edgekd.figure import Figure, Origin
 from edgekd.measure.series import looks_of
 from edgekd.measure.statistics import CONFIDENCE, ratio_bounds, samples_needed
-from edgekd.profile import EngineRecord
+from edgekd.profile import EngineRecord, latency_name
 
 TEACHER = "teacher"
 RESAMPLES = 9999
-
-
-def latency_name(percentile: float) -> str:
-    """Return the name of the figure and statistic of a latency percentile."""
-    return f"latency_ms_p{percentile:g}"
 
 
 def fastest_teacher(records: Iterable[EngineRecord], percentile: float) -> EngineRecord | None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from edgekd.budget import OperatingPoint
-from edgekd.profile import Kernel
+from edgekd.figure import Figure
+from edgekd.profile import EngineRecord, Kernel
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,24 @@ class Engine:
         beside = self.path.parent.iterdir() if self.path.suffix == ".onnx" and b"location" in content else ()
         named = [path for path in beside if path != self.path and path.is_file() and path.name.encode() in content]
         return tuple(sorted([self.path, *named]))
+
+    def record(
+        self,
+        point: OperatingPoint,
+        per_process: Mapping[str, tuple[float, ...]] | None = None,
+        figures: tuple[Figure, ...] = (),
+    ) -> EngineRecord:
+        """Return what was measured of this engine as a record of a profile."""
+        return EngineRecord(
+            network=self.network,
+            scheme=self.scheme,
+            runtime=self.runtime,
+            digest=self.digest,
+            operating_point=point,
+            per_process=dict(per_process or {}),
+            figures=figures,
+            kernels=self.kernels,
+        )
 
     def called(self, point: OperatingPoint, inputs: Path) -> dict[str, Any]:
         """Return what every request about this engine says: where it is, what it eats, how it is called."""

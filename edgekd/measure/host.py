@@ -18,11 +18,10 @@ from edgekd.budget import OperatingPoint
 from edgekd.errors import MeasurementError, UsageError
 from edgekd.figure import Figure
 from edgekd.measure import anchor, machine
-from edgekd.measure.comparison import latency_name
 from edgekd.measure.engine import Engine
 from edgekd.measure.series import Series
 from edgekd.measure.statistics import Bounds
-from edgekd.profile import EngineRecord
+from edgekd.profile import EngineRecord, latency_name
 from edgekd.schema import Field, Schema, digest_of, read_json, write_json, write_text
 
 KIND = "hosts"

@@ -22,7 +22,7 @@ from edgekd.measure.rawlog import RawLog
 from edgekd.measure.statistics import median_bounds, percentile_of
 from edgekd.measure.timelimit import TimeLimit
 from edgekd.measure.turns import WARM_MOST_S, Round, blocks_needed
-from edgekd.profile import EngineRecord
+from edgekd.profile import EngineRecord, latency_name
 from edgekd.stage import Progress
 
 __all__ = ["Engine", "Series", "measure"]
@@ -140,21 +140,11 @@ def _record(  # noqa: PLR0917
     point: OperatingPoint,
 ) -> EngineRecord:
     runs = [[ms for block in process["blocks"] for ms in block["ms"]] for process in found]
-    values = {
-        f"latency_ms_p{p:g}": tuple(percentile_of(times, p) for times in runs) for p in sorted({50.0, percentile})
-    }
+    values = {latency_name(p): tuple(percentile_of(times, p) for times in runs) for p in sorted({50.0, percentile})}
     values |= {name: tuple(process[name] for process in found) for name in ("load_ms", "first_result_ms")}
     counted = tuple(float(sum(number < look for look in looks)) for number in range(len(found)))
-    return EngineRecord(
-        network=engine.network,
-        scheme=engine.scheme,
-        runtime=engine.runtime,
-        digest=engine.digest,
-        operating_point=point,
-        per_process={**values, "look": counted},
-        figures=tuple(figure(name, per_process, looks, origin) for name, per_process in values.items()),
-        kernels=engine.kernels,
-    )
+    figures = tuple(figure(name, per_process, looks, origin) for name, per_process in values.items())
+    return engine.record(point, {**values, "look": counted}, figures)
 
 
 def _told(records: list[EngineRecord], log: RawLog) -> Series:

@@ -12,14 +12,14 @@ from edgekd.bundle import Description, Preprocessing, Shipment
 from edgekd.errors import MeasurementError
 from edgekd.figure import Figure
 from edgekd.gate import verdict as gate
-from edgekd.measure.comparison import fastest_teacher, latency_name, paired_ratio
+from edgekd.measure.comparison import fastest_teacher, paired_ratio
 from edgekd.measure.engine import Engine
 from edgekd.measure.evaluate import evaluate_split
 from edgekd.measure.stage import engines_of
 from edgekd.pipeline.confirmation import Confirmed
 from edgekd.pipeline.request import Request
 from edgekd.pipeline.runner import Runner
-from edgekd.profile import EngineRecord, Profile
+from edgekd.profile import EngineRecord, Profile, latency_name
 from edgekd.report import Round, Row, RunReport
 from edgekd.schema import write_json
 from edgekd.stage import Context

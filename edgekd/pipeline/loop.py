@@ -28,7 +28,7 @@ from edgekd.pipeline.runner import Runner
 from edgekd.pipeline.stages import configured, refuse_early
 from edgekd.pipeline.subject import digest_of_subject
 from edgekd.predict.limit import limit_ms
-from edgekd.profile import EngineRecord, Profile
+from edgekd.profile import EngineRecord, Profile, latency_name
 from edgekd.report import Round, RunReport, Verdict
 from edgekd.schema import read_json, write_json, write_text
 from edgekd.shortage import shortage
@@ -101,7 +101,7 @@ def _judge(artifacts: ArtifactSet, context: Context) -> Turn:
     chosen, why = gate.choose(profile, budget)
     confirmed = confirm(chosen, profile, artifacts, context)
     verdict = gate.judge(confirmed.chosen, confirmed.profile, budget)
-    name = f"latency_ms_p{budget.percentile:g}"
+    name = latency_name(budget.percentile)
     measured = chosen.figure(name)
     predicted = next(
         (a.figure(name) for a in reversed(artifacts.artifacts) if a.network == chosen.network and a.figure(name)), None

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from edgekd.budget import Budget
 from edgekd.errors import EdgekdError
-from edgekd.predict.predictor import latency_name, measured_ms
-from edgekd.profile import Profile
+from edgekd.predict.predictor import measured_ms
+from edgekd.profile import Profile, latency_name
 
 
 def limit_ms(budget: Budget, profile: Profile) -> float | None:

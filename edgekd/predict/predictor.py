@@ -11,15 +11,10 @@ from edgekd.errors import EdgekdError
 from edgekd.figure import Figure
 from edgekd.predict.features import FEATURES, features, step_of
 from edgekd.predict.fit import CONFIDENCE, Fit, fit
-from edgekd.profile import EngineRecord, Kernel, Profile
+from edgekd.profile import EngineRecord, Kernel, Profile, latency_name
 from edgekd.target import Target
 
 _ALWAYS = FEATURES.index("dense_macs")
-
-
-def latency_name(percentile: float) -> str:
-    """Return the name of the figure that holds a latency percentile."""
-    return f"latency_ms_p{percentile:g}"
 
 
 def measured_ms(record: EngineRecord, percentile: float) -> float | None:

@@ -44,18 +44,9 @@ class Measured:
         processes = self.series[-1]
         values = tuple(self.ms[engine.network](number) for number in range(processes))
         names = (*STATISTICS, f"latency_ms_p{percentile:g}")
-        return EngineRecord(
-            network=engine.network,
-            scheme=engine.scheme,
-            runtime=engine.runtime,
-            digest=engine.digest,
-            operating_point=point,
-            per_process={
-                **dict.fromkeys(names, values),
-                "look": tuple(float(sum(number < look for look in self.series)) for number in range(processes)),
-            },
-            figures=tuple(figure(name, values, self.series, "device") for name in dict.fromkeys(names)),
-        )
+        looked = tuple(float(sum(number < look for look in self.series)) for number in range(processes))
+        figures = tuple(figure(name, values, self.series, "device") for name in dict.fromkeys(names))
+        return engine.record(point, {**dict.fromkeys(names, values), "look": looked}, figures)
 
 
 def around(ms: float, spread: float = 0.02) -> Callable[[int], float]:

@@ -33,15 +33,8 @@ def anchored(tmp_path: Path) -> Engine:
 def record(engine: Engine, ms: float, processes: int = 31) -> EngineRecord:
     """Return the record of an anchor whose processes lie within 1 % of `ms`."""
     values = [ms * (0.99 + 0.02 * k / (processes - 1)) for k in range(processes)]
-    return EngineRecord(
-        network=engine.network,
-        scheme=engine.scheme,
-        runtime=engine.runtime,
-        digest=engine.digest,
-        operating_point=POINT,
-        per_process={"latency_ms_p50": tuple(values), "look": (1.0,) * processes},
-        figures=(figure("latency_ms_p50", values, (), "device"),),
-    )
+    per_process = {"latency_ms_p50": tuple(values), "look": (1.0,) * processes}
+    return engine.record(POINT, per_process, (figure("latency_ms_p50", values, (), "device"),))
 
 
 def registered(engine: Engine, ms: float = 1.0) -> host.Host:

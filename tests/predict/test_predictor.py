@@ -10,8 +10,8 @@ from edgekd.budget import OperatingPoint
 from edgekd.errors import EdgekdError
 from edgekd.figure import Figure
 from edgekd.predict.features import features
-from edgekd.predict.predictor import Predictor, latency_name, measured_ms
-from edgekd.profile import EngineRecord, Kernel, Profile
+from edgekd.predict.predictor import Predictor, measured_ms
+from edgekd.profile import EngineRecord, Kernel, Profile, latency_name
 
 SPEED = {("fp32", "onnxruntime"): 1.0, ("fp32", "openvino"): 0.8, ("u8w8", "openvino"): 0.4}
 COST = np.array([0.02, 0.004, 2e-8, 5e-8, 1e-7])

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from edgekd.cli.measuring import engine_options, told
+from edgekd.cli.measuring import engine_options, percentile_option, told
 
 if TYPE_CHECKING:
     from edgekd.gate.compare import Comparison
@@ -27,13 +27,7 @@ if TYPE_CHECKING:
 @click.argument("b")
 @engine_options
 @click.option("--runtime-b", default=None, help="The runtime of B. Default: as --runtime.")
-@click.option(
-    "--percentile",
-    type=click.FloatRange(50, 100, max_open=True),
-    default=90,
-    show_default=True,
-    help="Of single calls.",
-)
+@percentile_option
 @click.option("--time-limit", type=click.FloatRange(min=1), default=60, show_default=True, help="Seconds of measuring.")
 @click.option(
     "--raw", type=click.Path(path_type=Path, file_okay=False), default=Path("edgekd-compare"), show_default=True

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from edgekd.cli.measuring import engine_options, told
+from edgekd.cli.measuring import engine_options, percentile_option, told
 
 if TYPE_CHECKING:
     from edgekd.gate.profiling import Profiled
@@ -27,13 +27,7 @@ _MOST_LAYERS = 40
 @click.argument("model")
 @click.option("--target", default="host", show_default=True, help="Must be this machine: a target's name, or 'host'.")
 @engine_options
-@click.option(
-    "--percentile",
-    type=click.FloatRange(50, 100, max_open=True),
-    default=90,
-    show_default=True,
-    help="Of single calls.",
-)
+@percentile_option
 @click.option("--processes", type=click.IntRange(2, 1000), default=11, show_default=True, help="For the latency.")
 @click.option(
     "--raw", type=click.Path(path_type=Path, file_okay=False), default=Path("edgekd-profile"), show_default=True

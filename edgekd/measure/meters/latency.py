@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from typing import ClassVar
 
 from edgekd.measure import meter, series
-from edgekd.measure.comparison import latency_name
 from edgekd.measure.engine import Engine
 from edgekd.measure.meter import Reading, Setup
+from edgekd.profile import latency_name
 from edgekd.schema import Field, Schema
 
 
