@@ -15,6 +15,8 @@ _MADE_HERE = ("stores", "teachers")
 _DECLARED = ("hosts",)
 """What a user said once, such as that this machine's milliseconds count; nothing makes it again by itself."""
 _DOWNLOADED = "datasets"
+_MEASURED = "profiles"
+"""Kernel profiles, a folder a target: minutes of measuring on a machine that has to be quiet."""
 _DIGEST = re.compile(r"[0-9a-f]{32,64}")
 
 
@@ -46,6 +48,7 @@ def entries() -> list[Entry]:
     Folders that edgekd has not named are left out, so that a cache folder that also holds other things is safe.
     """
     found = [_entry(_DOWNLOADED, path) for path in _folders(_DOWNLOADED)]
+    found += [_entry(_MEASURED, path) for path in _folders(_MEASURED)]
     digested = (*_MADE_HERE, *_DECLARED)
     found += [_entry(kind, path) for kind in digested for path in _folders(kind) if _DIGEST.fullmatch(path.name)]
     return sorted(found, key=lambda entry: (entry.modified, entry.kind, entry.name))

@@ -25,6 +25,14 @@ class Quantization(Schema):
     source: str = Field(min_length=8)
 
 
+class BoardFacts(Schema):
+    """What a datasheet says of a target whose kernels nobody has measured yet, in the precision that is run."""
+
+    dense_tflops: Sourced = Field(description="of what computes dense layers: tensor cores where there are any")
+    vector_tflops: Sourced = Field(description="of those that compute everything else, depthwise layers among it")
+    bandwidth_gbs: Sourced = Field(description="of the memory, in 1e9 bytes a second")
+
+
 class Target(Schema):
     """One exact device (or, with `same_as`, another name for one)."""
 
@@ -39,6 +47,7 @@ class Target(Schema):
     quantization: dict[str, Quantization] = Field(default_factory=dict, description="by runtime")
     channel_step: dict[Precision, Sourced] = Field(description="widths that are a multiple of this waste no lanes")
     threads: int = Field(default=1, ge=1, le=1024, description="threads of the default operating point")
+    board: BoardFacts | None = Field(default=None, description="for predictions where no kernel profile is known")
     verified: bool = Field(default=False, description="somebody measured this target with edgekd")
 
     @field_validator("channel_step")

@@ -163,6 +163,18 @@ class OneMore(Meter):
         write_lines(self, setup, {key: [{"files": count}] for key, count in counted.items()})
         return Reading({key: (Figure(name="files", value=n, origin="counted"),) for key, n in counted.items()})
 ''',
+    "fusion rules of a runtime": '''
+"""Those of ONNX Runtime, once more."""
+from edgekd.fuse.fusion import Fusion
+from edgekd.fuse.fusions import onnxruntime
+
+class OneMore(Fusion):
+    def kernels(self, graph):
+        return onnxruntime.OnnxRuntime().kernels(graph)
+
+    def matched(self, kernels, rows):
+        return onnxruntime.OnnxRuntime().matched(kernels, rows)
+''',
     "target device": (ROOT / "targets" / "x86-avx2.yaml")
     .read_text()
     .replace("name: x86-avx2", f"name: {NAME}")
@@ -201,6 +213,7 @@ KINDS = {
     "augmentation": "augmentations",
     "search space": "spaces",
     "meter": "meters",
+    "fusion rules of a runtime": "fusions",
     "target device": "targets",
     "recipe": "recipes",
     "command": "commands",

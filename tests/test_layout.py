@@ -24,6 +24,7 @@ FOLDERS = {
     "edgekd.export.backend": "BACKENDS",
     "edgekd.search.space": "SPACES",
     "edgekd.measure.meter": "METERS",
+    "edgekd.fuse.fusion": "FUSIONS",
 }
 
 

@@ -56,11 +56,12 @@ def _verbs() -> Dict[str, Callable[[Dict[str, Any]], Dict[str, Any]]]:
     from .layers import layers
     from .loadgen import loadgen
     from .memory import memory
+    from .operators import operators
     from .probe import probe
     from .throughput import throughput
     from .time import Timer
 
-    functions = (probe, describe, evaluate, memory, throughput, energy, layers, loadgen)
+    functions = (probe, describe, evaluate, memory, throughput, energy, layers, loadgen, operators)
     return {"time": Timer().step, **{function.__name__: function for function in functions}}
 
 

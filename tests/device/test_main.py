@@ -121,7 +121,9 @@ def test_a_fault_is_an_answer_and_not_the_end(folder: Path) -> None:
         {"verb": "probe"},
     )
     assert [answer["ok"] for answer in answers] == [True, False, False, False, False, False, True]
-    assert "describe, energy, evaluate, layers, loadgen, memory, probe, throughput, time" in answers[1]["error"]
+    assert (
+        "describe, energy, evaluate, layers, loadgen, memory, operators, probe, throughput, time" in answers[1]["error"]
+    )
     assert answers[4]["kind"] == "ModuleNotFoundError"
 
 

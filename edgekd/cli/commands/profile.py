@@ -4,6 +4,10 @@ MODEL is a bundle, an .onnx file or an OpenVINO folder. All meters run one after
 table comes from a separate run, because counting slows an engine down. The profile is written as JSON into the folder
 of --raw, beside the raw values.
 
+With --kernels no MODEL is given: small random networks are run in every precision and runtime of the target until the
+time is up, and what their fused kernels cost is written as the target's kernel profile, from which `edgekd predict` and
+the search tell the latency of networks nobody has built.
+
 Exit codes: 0 measured, 5 not trustworthy, 6 the target is another machine, others as `edgekd gate --help` lists them.
 """
 
@@ -15,6 +19,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from edgekd.cli.kernel_profile import KernelsAsked, profile_of_kernels, refined_by
 from edgekd.cli.measuring import engine_options, percentile_option, told
 
 if TYPE_CHECKING:
@@ -24,7 +29,26 @@ _MOST_LAYERS = 40
 
 
 @click.command(help=__doc__, context_settings={"help_option_names": ["-h", "--help"]})
-@click.argument("model")
+@click.argument("model", required=False)
+@click.option("--kernels", is_flag=True, help="Profile fused kernels instead of one engine.")
+@click.option(
+    "--time-limit", type=click.FloatRange(10), default=600.0, show_default=True, help="Of --kernels, in seconds."
+)
+@click.option(
+    "--error-limit",
+    type=click.FloatRange(0, 50, min_open=True),
+    default=None,
+    metavar="PERCENT",
+    help="Of --kernels: stop when left-out networks are predicted with a median error below this.",
+)
+@click.option("--reanchor", is_flag=True, help="Of --kernels: correct the known profile to this machine's versions.")
+@click.option(
+    "--profile",
+    "kernel_file",
+    type=click.Path(path_type=Path, dir_okay=False),
+    default=None,
+    help="Of --kernels: the file to write. Default: the user's cache, where `edgekd predict` finds it.",
+)
 @click.option("--target", default="host", show_default=True, help="Must be this machine: a target's name, or 'host'.")
 @engine_options
 @percentile_option
@@ -35,7 +59,12 @@ _MOST_LAYERS = 40
 @click.option("--json", "as_json", is_flag=True, help="Print only the profile as JSON on standard output.")
 @click.option("--quiet", is_flag=True, help="No progress.")
 def command(
-    model: str,
+    model: str | None,
+    kernels: bool,
+    time_limit: float,
+    error_limit: float | None,
+    reanchor: bool,
+    kernel_file: Path | None,
     target: str,
     data: Path | None,
     shapes: tuple[str, ...],
@@ -49,11 +78,18 @@ def command(
     quiet: bool,
 ) -> int:
     """Run `edgekd profile`; returns the exit code."""
-    from edgekd.errors import ExitCode
+    from edgekd.errors import ExitCode, UsageError
     from edgekd.gate.bench import Asked, Given
     from edgekd.gate.profiling import here_only, profiled, result
 
     device = here_only(target)
+    if kernels:
+        if model is not None:
+            raise UsageError(f"--kernels draws its own networks; leave {model} out, or --kernels")
+        asked = KernelsAsked(time_limit, error_limit, threads or device.threads, runtime, reanchor, kernel_file)
+        return profile_of_kernels(device, asked, as_json, told(quiet))
+    if model is None:
+        raise UsageError("no engine was given; give a MODEL, or --kernels to profile the target's fused kernels")
     found = profiled(
         Given(model, runtime),
         device,
@@ -63,7 +99,8 @@ def command(
         raw,
         told(quiet),
     )
-    click.echo(json.dumps(found.profile.plain(), indent=2) if as_json else "\n".join(_lines(found)))
+    refined = refined_by(device, Path(model), found.profile)
+    click.echo(json.dumps(found.profile.plain(), indent=2) if as_json else "\n".join([*_lines(found), *refined]))
     click.echo(result(found, percentile), err=as_json)
     return ExitCode.NOT_TRUSTWORTHY if found.doubts else 0
 

@@ -167,6 +167,8 @@ def _sheet(shown: Target, asked: str, host: str | None) -> list[str]:
     ]
     for runtime, quantization in shown.quantization.items():
         lines.append(f"  quantization in {runtime}: {quantization.scheme}; source: {quantization.source}")
+    for name, fact in shown.board or ():
+        lines.append(f"  {name}: {fact.value:g}; source: {fact.source}")
     for precision, step in shown.channel_step.items():
         lines.append(f"  channel step in {precision}: {step.value:g}; source: {step.source}")
     here = "this machine" if shown.name == host else "not this machine"

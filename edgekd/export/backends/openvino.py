@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, ClassVar
 
+import onnx
+
 from edgekd.artifact import Format
 from edgekd.disk import whole_folder
 from edgekd.errors import ExportError, ResourceError
@@ -35,7 +37,7 @@ class OpenVino(Backend):
         try:
             with _logging_given_back():
                 model = openvino.convert_model(onnx_path)
-            _name_by_position(model)
+            _name_by_position(model, _names(onnx_path))
             with whole_folder(engine) as unfinished:
                 openvino.save_model(model, unfinished / "model.xml", compress_to_fp16=False)
         except ResourceError:
@@ -77,8 +79,15 @@ def _layer(node: Any) -> ExecutedLayer:
     return ExecutedLayer(op, node.get_friendly_name(), _PRECISIONS.get(precision, "fp32"))
 
 
-def _name_by_position(model: Any) -> None:
+def _names(onnx_path: Path) -> set[str]:
+    """Return the names that are the network's own: of its operators and of what they write."""
+    nodes = onnx.load(str(onnx_path), load_external_data=False).graph.node
+    return {name for node in nodes for name in (node.name, *node.output)}
+
+
+def _name_by_position(model: Any, own: set[str]) -> None:
     """Replace names that OpenVINO counts up over the whole process, so that the same network gives the same file."""
     for position, node in enumerate(model.get_ordered_ops()):
-        if re.fullmatch(r"[A-Za-z]+_\d+", node.get_friendly_name()):
+        name = node.get_friendly_name()
+        if name not in own and re.fullmatch(r"[A-Za-z]+_\d+", name):
             node.set_friendly_name(f"{node.get_type_name()}#{position}")

@@ -1,0 +1,1 @@
+"""What runtimes make of a graph: which operators are fused, in which layout they run."""

@@ -1,0 +1,1 @@
+"""One file per runtime; see edgekd.fuse.fusion."""

@@ -1,0 +1,1 @@
+"""What ONNX Runtime makes of a graph on a CPU, step by step."""

@@ -1,0 +1,1 @@
+"""What OpenVINO's CPU plugin makes of an ONNX graph, found by reading the graphs it executes."""

@@ -1,0 +1,1 @@
+"""Random probe networks: what a runtime is measured with, so that its cost model can be learnt."""

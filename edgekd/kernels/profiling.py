@@ -1,0 +1,141 @@
+"""Profiles the kernels of a target: rounds of probes, each chosen by what the last ones left unsure."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from edgekd.disk import scratch
+from edgekd.errors import MeasurementError
+from edgekd.kernel import Fit, KernelProfile, Probe
+from edgekd.kernels.bench import Bench, drift
+from edgekd.kernels.drawn import FLOAT, Drawn
+from edgekd.kernels.memory import memory_probes
+from edgekd.kernels.session import Session, Unsure
+from edgekd.measure import machine
+from edgekd.measure.connection import local
+from edgekd.measure.lock import measurement_lock
+from edgekd.predict.costs import Costs
+from edgekd.predict.learning import learned
+from edgekd.stage import Progress
+from edgekd.target import Target
+
+_ROUNDS = 5
+_LEAST_PROBES = 30
+_LEARNING = 0.04
+"""Share of the time limit that one round's learning may take; measured once, it is corrected."""
+MOST_DRIFT = 0.1
+"""Of the anchor, between neighbouring fifths of the session; more is told as a doubt."""
+
+
+class Limits(NamedTuple):
+    """When to stop."""
+
+    seconds: float
+    error: float | None = None
+    """Median relative error of left-out probes that is small enough."""
+
+
+def profile_kernels(
+    target: Target, runtimes: Sequence[str], threads: int, limits: Limits, progress: Progress
+) -> KernelProfile:
+    """Measure probes until the time is over or the median error of left-out ones is small enough everywhere.
+
+    Everything counts towards the limit. Raises MeasurementError when too few probes could be measured, TargetError when
+    a runtime is missing.
+    """
+    begin = time.monotonic()
+    schemes = [FLOAT, *target.schemes()]
+    before = machine.probe()["state"]
+    fits: dict[str, Fit] = {}
+    with (
+        measurement_lock(),
+        scratch("edgekd-probes") as folder,
+        local() as connection,
+        Bench(connection, threads) as bench,
+        progress.task(f"kernels of {target.name}", round(limits.seconds)) as advance,
+    ):
+        memory = memory_probes(connection, schemes, runtimes, threads, folder)
+        advance(round(time.monotonic() - begin), "memory")
+        session = Session(bench, schemes, runtimes, folder)
+        learning_s = _LEARNING * limits.seconds
+        for number in range(_ROUNDS):
+            left_s = limits.seconds - (time.monotonic() - begin)
+            share_s = left_s / (_ROUNDS - number) - learning_s
+            session.round(max(share_s, 0.0), _unsure(session.probes(), fits), advance)
+            start = time.monotonic()
+            fits = _learned(session.probes(), runtimes)
+            learning_s = time.monotonic() - start
+            advance(round(learning_s), ", ".join(f"{runtime} {fit.error:.1%}" for runtime, fit in fits.items()))
+            if fits and limits.error is not None and all(fit.error <= limits.error for fit in fits.values()):
+                break
+        if not fits:
+            raise _too_few(session, runtimes)
+        states = [before, machine.probe()["state"]]
+        identity = machine.probe()
+        versions = {**identity.pop("versions"), "python": identity["python"]}
+        identity.pop("state")
+        return KernelProfile(
+            target=target.name,
+            origin="device",
+            machine={
+                **identity,
+                "before": states[0],
+                "after": states[1],
+                "doubts": [*machine.doubts(states), *_drifted(bench)],
+                "remarks": [*machine.remarks(states), *_discarded(session)],
+                "seconds": round(time.monotonic() - begin, 1),
+            },
+            versions=versions,
+            threads=threads,
+            anchor_ms=session.anchor_ms(),
+            probes=tuple(session.probes()),
+            memory=tuple(memory),
+            fits=fits,
+        )
+
+
+def _learned(probes: Sequence[Probe], runtimes: Sequence[str]) -> dict[str, Fit]:
+    """Return what the probes teach of every runtime; nothing while one of them has too few."""
+    found = {runtime: [probe for probe in probes if probe.runtime == runtime] for runtime in runtimes}
+    if min(map(len, found.values())) < _LEAST_PROBES:
+        return {}
+    return {runtime: learned(measured) for runtime, measured in found.items()}
+
+
+def _too_few(session: Session, runtimes: Sequence[str]) -> MeasurementError:
+    counts = {runtime: sum(probe.runtime == runtime for probe in session.raw()) for runtime in runtimes}
+    fewest = min(counts, key=lambda runtime: counts[runtime])
+    said = f"; {session.refused[-1]}" if session.refused else ""
+    return MeasurementError(
+        f"only {counts[fewest]} probes could be measured on {fewest}, {session.discarded} engines were disturbed, at "
+        f"least {_LEAST_PROBES} are needed; give more time with --time-limit on a machine that is quiet{said}"
+    )
+
+
+def _unsure(probes: Sequence[Probe], fits: dict[str, Fit]) -> Unsure | None:
+    """Return what tells how little is known of a network: the relative deviation of its sums, averaged."""
+    if not fits:
+        return None
+    costs = {runtime: Costs.of([p for p in probes if p.runtime == runtime], fit) for runtime, fit in fits.items()}
+
+    def unsure(network: Drawn) -> float:
+        return float(np.mean([costs[runtime].ignorance(kernels) for (_, runtime), kernels in network.kernels.items()]))
+
+    return unsure
+
+
+def _drifted(bench: Bench) -> list[str]:
+    return [
+        f"the anchor on {runtime} drifted by {found:.0%} meanwhile"
+        for runtime, values in bench.anchors.items()
+        if (found := drift(values)) > MOST_DRIFT
+    ]
+
+
+def _discarded(session: Session) -> list[str]:
+    said = [f"{session.discarded} engines were disturbed in all attempts and left out"] if session.discarded else []
+    return [*said, *session.refused[:5]]

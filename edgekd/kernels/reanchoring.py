@@ -1,0 +1,112 @@
+"""Brings a kernel profile to another version of a runtime: some of its probes again, and the drift stated."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+import numpy as np
+from scipy import stats
+
+from edgekd.disk import scratch
+from edgekd.errors import MeasurementError, TargetError
+from edgekd.kernel import KernelProfile, Probe, TimedKernel
+from edgekd.kernels.bench import Bench
+from edgekd.kernels.session import Session, paced
+from edgekd.measure import machine
+from edgekd.measure.connection import local
+from edgekd.measure.lock import measurement_lock
+from edgekd.stage import Progress
+
+_NETWORKS = 40
+MOST_SCATTER = 0.08
+"""Standard deviation of the drift over probes, above which one factor does not describe it."""
+_DRAWN = re.compile(r"^[a-z-]+-(\d+)$")
+
+
+def reanchored(profile: KernelProfile, progress: Progress) -> tuple[KernelProfile, list[str]]:
+    """Measure probes of the profile again; return it at today's versions, and the drift of each engine in a sentence.
+
+    One factor a scheme and runtime is applied. Raises TargetError when the profile is of another processor,
+    MeasurementError when kernels drifted so differently that one factor would not do.
+    """
+    identity = machine.probe()
+    if identity["cpu"] != profile.machine.get("cpu"):
+        raise TargetError(
+            f"the profile was measured on {profile.machine.get('cpu')}, this is {identity['cpu']}: there is nothing to "
+            f"correct; measure anew with: edgekd profile --target {profile.target} --kernels"
+        )
+    keys = list(dict.fromkeys((probe.scheme, probe.runtime) for probe in profile.probes))
+    runtimes = list(dict.fromkeys(runtime for _, runtime in keys))
+    numbers = _numbers(profile.probes)
+    with (
+        measurement_lock(),
+        scratch("edgekd-probes") as folder,
+        local() as connection,
+        Bench(connection, profile.threads) as bench,
+        progress.task(f"probes of {profile.target} again", len(numbers)) as advance,
+    ):
+        session = Session(bench, list(dict.fromkeys(s for s, _ in keys)), runtimes, folder)
+        for number in numbers:
+            session.again(number)
+            advance(1)
+        again = {(p.name, p.scheme, p.runtime): paced(p, session.anchor_ms()[p.runtime]) for p in session.raw()}
+        anchors = session.anchor_ms()
+    factors, said = {}, []
+    for scheme, runtime in keys:
+        factors[scheme, runtime], sentence = _drift(profile, again, scheme, runtime, identity["versions"])
+        said.append(sentence)
+    probes = tuple(_slowed(probe, factors[probe.scheme, probe.runtime]) for probe in profile.probes)
+    machine_now = {**profile.machine, "remarks": [*profile.machine["remarks"], *said]}
+    return (
+        profile.model_copy(
+            update={
+                "probes": probes,
+                "anchor_ms": anchors,
+                "machine": machine_now,
+                "versions": {**identity["versions"], "python": identity["python"]},
+            }
+        ),
+        said,
+    )
+
+
+def _numbers(probes: Sequence[Probe]) -> list[int]:
+    """Return the numbers of networks spread over the profile, those that were measured in every form."""
+    found = list(dict.fromkeys(int(match[1]) for probe in probes if (match := _DRAWN.match(probe.name))))
+    return [found[i] for i in np.linspace(0, len(found) - 1, min(_NETWORKS, len(found))).round().astype(int)]
+
+
+def _drift(
+    profile: KernelProfile,
+    again: dict[tuple[str, str, str], Probe],
+    scheme: str,
+    runtime: str,
+    versions: dict[str, str],
+) -> tuple[float, str]:
+    changes = [
+        np.log(found.ms / probe.ms)
+        for probe in profile.probes
+        if (probe.scheme, probe.runtime) == (scheme, runtime)
+        if (found := again.get((probe.name, scheme, runtime))) is not None
+    ]
+    if len(changes) < _NETWORKS // 4:
+        raise MeasurementError(f"only {len(changes)} probes of {scheme} on {runtime} could be measured again")
+    middle = float(np.median(changes))
+    scatter = float(stats.median_abs_deviation(changes, scale="normal"))
+    was, now = profile.versions.get(runtime, "unknown"), versions.get(runtime, "unknown")
+    said = (
+        f"{scheme}/{runtime} {was} -> {now}: drift {np.expm1(middle):+.1%}, scatter {scatter:.1%} "
+        f"over {len(changes)} probes"
+    )
+    if scatter > MOST_SCATTER:
+        raise MeasurementError(
+            f"{said}: kernels changed differently and one factor does not describe it; measure anew with: "
+            f"edgekd profile --target {profile.target} --kernels"
+        )
+    return float(np.exp(middle)), said
+
+
+def _slowed(probe: Probe, factor: float) -> Probe:
+    kernels = tuple(TimedKernel(kernel, None if ms is None else ms * factor) for kernel, ms in probe.kernels)
+    return probe.model_copy(update={"ms": probe.ms * factor, "rows_ms": probe.rows_ms * factor, "kernels": kernels})

@@ -1,0 +1,77 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from edgekd.kernel import FusedKernel
+from edgekd.predict.quantities import DESCRIBED, WORK, description, footprint, law, work
+
+CONVOLUTION = FusedKernel("conv", "y", ((1, 30, 28, 28),), (1, 40, 28, 28), (40, 30, 3, 3), window=9)
+
+
+def test_work_counts_what_is_computed_and_what_is_moved() -> None:
+    found = dict(zip(WORK, work([CONVOLUTION])[0], strict=True))
+    assert found["macs"] == 40 * 30 * 9 * 28 * 28
+    assert found["filled_macs"] == 48 * 32 * 9 * 28 * 28
+    assert found["bytes_read"] == 4 * 30 * 28 * 28
+    assert found["bytes_of_weights"] == 4 * 40 * 30 * 9
+    assert found["positions"] == 28 * 28
+
+
+def test_a_footprint_is_the_weights_and_the_largest_traffic() -> None:
+    small = CONVOLUTION._replace(output=(1, 40, 1, 1))
+    traffic = CONVOLUTION.bytes_read + CONVOLUTION.bytes_written
+    assert footprint([CONVOLUTION, small]) == 2 * CONVOLUTION.bytes_of_weights + traffic
+
+
+def test_a_description_tells_aligned_from_odd_widths() -> None:
+    odd = CONVOLUTION._replace(output=(1, 41, 28, 28), weights=(41, 30, 3, 3))
+    found = description([CONVOLUTION, odd], [1e6, 1e6])
+    assert found.shape == (2, DESCRIBED)
+    assert np.isfinite(found).all()
+    assert np.abs(found[0] - found[1]).max() >= 3  # 40 can be halved three times, 41 never
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "general"),
+    [
+        ((1, 32, 28, 20), (1, 28, 20, 32), False),
+        ((1, 65, 4, 32), (1, 4, 65, 32), False),
+        ((1, 32, 15, 3, 4), (1, 4, 3, 32, 15), True),
+        ((1, 6, 6), (1, 6, 6), False),
+    ],
+)
+def test_moving_one_axis_is_told_from_any_other_change(
+    before: tuple[int, ...], after: tuple[int, ...], general: bool
+) -> None:
+    kernel = FusedKernel("transpose", "y", (before,), after)
+    assert law(kernel).endswith(".general") == general
+
+
+def test_channels_whole_pages_apart_are_a_case_of_their_own() -> None:
+    page = FusedKernel("reorder.out", "y", ((1, 48, 32, 32),), (1, 48, 32, 32))
+    assert law(page) == "reorder.out.aliased"
+    assert law(page._replace(output=(1, 48, 31, 32))) == "reorder.out"
+    assert law(page._replace(output=(1, 8, 32, 32))) == "reorder.out"
+    assert law(page._replace(code="conv")) == "conv"
+
+
+@pytest.mark.parametrize(
+    ("operand", "run"),
+    [
+        ((1, 12, 16, 16), 12 * 256),  # read along
+        ((1, 12, 1, 1), 256),
+        ((1, 1, 1, 16), 16),
+        ((), 12 * 256),
+    ],
+)
+def test_how_an_operand_is_spread_over_the_other(operand: tuple[int, ...], run: int) -> None:
+    kernel = FusedKernel("mul", "y", ((1, 12, 16, 16), operand), (1, 12, 16, 16))
+    plain = FusedKernel("mul", "y", ((1, 12, 16, 16), (1, 12, 16, 16)), (1, 12, 16, 16))
+    ends = np.log([run, 12 * 256])
+    found = description([kernel, plain], [0.0, 0.0])
+    differing = [tuple(column) for column in found.T if column[0] != column[1]]
+    if run == 12 * 256:
+        assert not any(np.isclose(column[1], ends[1]) and np.isclose(column[0], np.log(16)) for column in differing)
+    else:
+        assert any(np.allclose(column, ends) for column in differing)
