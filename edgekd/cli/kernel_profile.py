@@ -35,15 +35,15 @@ def profile_of_kernels(device: Target, asked: KernelsAsked, as_json: bool, progr
 
     file = asked.file or known.own_file(device.name)
     if asked.reanchor:
-        profile, said = reanchored(known.load(known.required(device, asked.file)), progress)
+        profile, _ = reanchored(known.load(known.required(device, asked.file)), progress)
     else:
         limit = None if asked.error_limit_percent is None else asked.error_limit_percent / 100
         runtimes = [asked.runtime] if asked.runtime else list(device.runtimes)
         limits = Limits(asked.time_limit_s, limit)
-        profile, said = profile_kernels(device, runtimes, asked.threads, limits, progress), []
+        profile = profile_kernels(device, runtimes, asked.threads, limits, progress)
     known.save(profile, file)
     doubts = profile.machine["doubts"]
-    lines = [*_lines(profile), *said, *(f"note: {remark}" for remark in profile.machine["remarks"])]
+    lines = [*_lines(profile), *(f"note: {remark}" for remark in profile.machine["remarks"])]
     click.echo(json.dumps(_summary(profile), indent=2) if as_json else "\n".join(lines))
     outcome = f"not trustworthy: {'; '.join(doubts)}" if doubts else "profiled"
     click.echo(f"{outcome}: kernels of {profile.target}: {file}", err=as_json)

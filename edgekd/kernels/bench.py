@@ -11,6 +11,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any, Self
 
+from edgekd.errors import MeasurementError
 from edgekd.measure import anchor
 from edgekd.measure.connection import Child, Connection
 
@@ -35,7 +36,7 @@ class Timing:
     runs: int
     scatter: float
     disturbed: bool
-    """Whether it had to wait for a processor, or drifted, in all attempts."""
+    """Whether it drifted in all attempts."""
     rows: tuple[dict[str, Any], ...]
 
 
@@ -82,7 +83,11 @@ class Bench:
             self._children[runtime] = self._stack.enter_context(self._connection.start(f"the probes on {runtime}"))
         self._lives[runtime] += 1
         request = {"verb": "operators", "runtime": runtime, "engine": str(engine.resolve()), "threads": self._threads}
-        return self._children[runtime].ask({**request, "series_s": series_s}, _HANG_S)
+        try:
+            return self._children[runtime].ask({**request, "series_s": series_s}, _HANG_S)
+        except MeasurementError:
+            self._lives[runtime] = 0  # it may be dead; the next engine gets a fresh one
+            raise
 
 
 def drift(values: Sequence[float]) -> float:

@@ -75,9 +75,7 @@ def profile_kernels(
         if not fits:
             raise _too_few(session, runtimes)
         states = [before, machine.probe()["state"]]
-        identity = machine.probe()
-        versions = {**identity.pop("versions"), "python": identity["python"]}
-        identity.pop("state")
+        identity, versions = machine.identified()
         return KernelProfile(
             target=target.name,
             origin="device",

@@ -30,7 +30,7 @@ def reanchored(profile: KernelProfile, progress: Progress) -> tuple[KernelProfil
     One factor a scheme and runtime is applied. Raises TargetError when the profile is of another processor,
     MeasurementError when kernels drifted so differently that one factor would not do.
     """
-    identity = machine.probe()
+    identity, versions = machine.identified()
     if identity["cpu"] != profile.machine.get("cpu"):
         raise TargetError(
             f"the profile was measured on {profile.machine.get('cpu')}, this is {identity['cpu']}: there is nothing to "
@@ -54,7 +54,7 @@ def reanchored(profile: KernelProfile, progress: Progress) -> tuple[KernelProfil
         anchors = session.anchor_ms()
     factors, said = {}, []
     for scheme, runtime in keys:
-        factors[scheme, runtime], sentence = _drift(profile, again, scheme, runtime, identity["versions"])
+        factors[scheme, runtime], sentence = _drift(profile, again, scheme, runtime, versions)
         said.append(sentence)
     probes = tuple(_slowed(probe, factors[probe.scheme, probe.runtime]) for probe in profile.probes)
     machine_now = {**profile.machine, "remarks": [*profile.machine["remarks"], *said]}
@@ -64,7 +64,7 @@ def reanchored(profile: KernelProfile, progress: Progress) -> tuple[KernelProfil
                 "probes": probes,
                 "anchor_ms": anchors,
                 "machine": machine_now,
-                "versions": {**identity["versions"], "python": identity["python"]},
+                "versions": versions,
             }
         ),
         said,

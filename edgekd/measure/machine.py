@@ -33,10 +33,16 @@ def probe() -> dict[str, Any]:
 
 def profiled(name: str, origin: Origin, records: Sequence[EngineRecord], told: Mapping[str, Any]) -> Profile:
     """Return a profile of this machine under a target's name; `told` is what a series says of the machine meanwhile."""
+    identity, versions = identified()
+    return Profile(target=name, origin=origin, machine={**identity, **told}, versions=versions, records=tuple(records))
+
+
+def identified() -> tuple[dict[str, Any], dict[str, str]]:
+    """Return what does not change about this machine, and the versions of what is installed."""
     identity = probe()
     versions = {**identity.pop("versions"), "python": identity["python"]}
     identity.pop("state")
-    return Profile(target=name, origin=origin, machine={**identity, **told}, versions=versions, records=tuple(records))
+    return identity, versions
 
 
 @lru_cache(maxsize=1)

@@ -38,6 +38,10 @@ class Outcome:
     notes: dict[str, str]
 
 
+class NothingToPruneError(UsageError):
+    """The network is as narrow as it may become."""
+
+
 @dataclass(frozen=True)
 class Schedule:
     """Several cuts, each by the same factor of cost."""
@@ -51,8 +55,8 @@ class Schedule:
     def run(self, model: nn.Module, whole: float, limit: float, folder: Path, recover: Recover | None) -> Outcome:
         """Prune a network that costs `whole` until it costs at most `limit`.
 
-        Raises UsageError when nothing can go, when an explicit speedup is out of reach, and when the network guesses
-        and no recovery follows.
+        Raises NothingToPruneError when nothing can go, UsageError when an explicit speedup is out of reach, and when
+        the network guesses and no recovery follows.
         """
         found = prunable(model, self.dataset.input_shape)
         start = found.widths
@@ -89,7 +93,9 @@ class Schedule:
         lowest = self.cost.of(found.kernels.at(floors))
         allowed = f"channel_step {self.step} and max_ratio {self.config.max_ratio:g}"
         if lowest >= whole:
-            raise UsageError(f"pruning cannot help: with {allowed} no width saves anything; fixed are {notes['fixed']}")
+            raise NothingToPruneError(
+                f"pruning cannot help: with {allowed} no width saves anything; fixed are {notes['fixed']}"
+            )
         if lowest > limit:
             sentence = (
                 f"the limit of {limit:.4g} {self.cost.unit} is out of reach of pruning: with {allowed} in every group "

@@ -19,7 +19,7 @@ from edgekd.prune import allocator, criterion
 from edgekd.prune import cost as costs
 from edgekd.prune.config import PruneConfig
 from edgekd.prune.cost import Cost
-from edgekd.prune.schedule import Outcome, Recover, Schedule, percent
+from edgekd.prune.schedule import NothingToPruneError, Outcome, Recover, Schedule, percent
 from edgekd.schema import Schema
 from edgekd.stage import Context, Stage
 from edgekd.train import checkpoint, data
@@ -70,7 +70,14 @@ class PruneStage(Stage[PruneConfig]):
             )
             return artifacts
         schedule = Schedule(self.config, dataset, cost, step, context.recipe.seed)
-        outcome = schedule.run(model, whole, limit, context.folder, self._recovery(artifacts, context))
+        try:
+            outcome = schedule.run(model, whole, limit, context.folder, self._recovery(artifacts, context))
+        except NothingToPruneError as nothing:
+            if self.config.speedup is not None:
+                raise
+            # A search may choose the smallest network there is: its prediction may be wrong, a measurement is not.
+            log.warning("prune: %s; the network goes on as it is, the measurement decides", nothing)
+            return artifacts
         return artifacts.add(self._keep(outcome, parent, context, cost, whole))
 
     def ensures(self, artifacts: ArtifactSet, context: Context) -> None:

@@ -122,3 +122,14 @@ def test_a_real_bench_tells_times_that_belong_together(runtime: str, tmp_path: P
     told = sum(row["ms"] for row in found.rows)
     assert 0.2 * found.ms < told < 3 * found.ms
     assert real.pace_now(runtime) > 0
+
+
+def test_after_a_process_has_died_the_next_engine_gets_a_fresh_one(tmp_path: Path) -> None:
+    network = drawn(3, ["fp32"], ["onnxruntime"])
+    with local() as connection, Bench(connection) as real, network.built(tmp_path) as engines:
+        engine = engines["fp32", "onnxruntime"]
+        real.time("onnxruntime", engine, series_s=0.01)
+        real._children["onnxruntime"].kill()
+        with pytest.raises(MeasurementError, match="ended"):
+            real.time("onnxruntime", engine, series_s=0.01)
+        assert real.time("onnxruntime", engine, series_s=0.01).ms > 0

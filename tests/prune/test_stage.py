@@ -189,6 +189,16 @@ def test_too_coarse_a_step_is_named(artifacts: ArtifactSet, root: Path) -> None:
         stage(speedup=1.3, channel_step=64).run(artifacts, context(root, "coarse"))
 
 
+def test_a_network_as_narrow_as_allowed_goes_on_to_be_measured(
+    artifacts: ArtifactSet, root: Path, probes: Artifact, caplog: pytest.LogCaptureFixture
+) -> None:
+    where = context(root, "narrow", budget={"latency_ms": 1e-3}, stages={"search": {}, "prune": {}})
+    together = artifacts.add(probes)
+    assert stage(channel_step=64).run(together, where) == together
+    assert "no width saves anything" in caplog.text
+    assert "the measurement decides" in caplog.text
+
+
 def test_faults_are_named_before_any_work(artifacts: ArtifactSet, root: Path) -> None:
     where = context(root, "faults")
     with pytest.raises(UsageError, match="give it a speedup"):
