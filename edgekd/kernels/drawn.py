@@ -17,9 +17,7 @@ from edgekd.kernel import FusedKernel
 from edgekd.kernels.probes import draw
 from edgekd.onnx_graph.graph import read
 from edgekd.onnx_graph.placement import quantized
-
-FLOAT = "fp32"
-"""The scheme of a network as it is drawn; every other one is made from it."""
+from edgekd.predict.schemes import FLOAT
 
 
 @dataclass(frozen=True)

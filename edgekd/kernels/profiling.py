@@ -12,7 +12,7 @@ from edgekd.disk import scratch
 from edgekd.errors import MeasurementError
 from edgekd.kernel import Fit, KernelProfile, Probe
 from edgekd.kernels.bench import Bench, drift
-from edgekd.kernels.drawn import FLOAT, Drawn
+from edgekd.kernels.drawn import Drawn
 from edgekd.kernels.memory import memory_probes
 from edgekd.kernels.session import Session, Unsure
 from edgekd.measure import machine
@@ -20,6 +20,7 @@ from edgekd.measure.connection import local
 from edgekd.measure.lock import measurement_lock
 from edgekd.predict.costs import Costs
 from edgekd.predict.learning import learned
+from edgekd.predict.schemes import FLOAT
 from edgekd.stage import Progress
 from edgekd.target import Target
 

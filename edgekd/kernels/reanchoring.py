@@ -12,7 +12,7 @@ from edgekd.disk import scratch
 from edgekd.errors import MeasurementError, TargetError
 from edgekd.kernel import KernelProfile, Probe, TimedKernel
 from edgekd.kernels.bench import Bench
-from edgekd.kernels.session import Session, paced
+from edgekd.kernels.session import Session
 from edgekd.measure import machine
 from edgekd.measure.connection import local
 from edgekd.measure.lock import measurement_lock
@@ -50,7 +50,7 @@ def reanchored(profile: KernelProfile, progress: Progress) -> tuple[KernelProfil
         for number in numbers:
             session.again(number)
             advance(1)
-        again = {(p.name, p.scheme, p.runtime): paced(p, session.anchor_ms()[p.runtime]) for p in session.raw()}
+        again = {(probe.name, probe.scheme, probe.runtime): probe for probe in session.probes()}
         anchors = session.anchor_ms()
     factors, said = {}, []
     for scheme, runtime in keys:

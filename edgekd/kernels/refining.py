@@ -9,9 +9,9 @@ from edgekd.fuse.fusion import FUSIONS
 from edgekd.kernel import KernelProfile, Probe, TimedKernel
 from edgekd.measure import anchor
 from edgekd.onnx_graph.graph import read
+from edgekd.predict.schemes import scheme_of
 from edgekd.profile import EngineRecord, Profile, latency_name
 
-FLOAT, INTEGER = "fp32", "u8w8"
 _RUNTIME = "onnxruntime"
 _LEAST_MATCHED = 0.9
 """Share of the table's time that must belong to known kernels: else the rules do not fit this engine."""
@@ -38,11 +38,10 @@ def refined(profile: KernelProfile, network: Path, measured: Profile) -> KernelP
     found = rules.matched(kernels, record.layers)
     if sum(own for own in found if own is not None) < _LEAST_MATCHED * told:
         return None
-    integer = any(node.op == "DequantizeLinear" for node in graph.nodes)
     pace = anchor_ms / profile.anchor_ms[runtime]
     probe = Probe(
         name=f"engine {record.digest[:16]}",
-        scheme=INTEGER if integer else FLOAT,
+        scheme=scheme_of(graph, profile),
         runtime=runtime,
         ms=ms / pace,
         runs=len(record.per_process.get(latency_name(50), ())),

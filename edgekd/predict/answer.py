@@ -15,10 +15,8 @@ from edgekd.onnx_graph.placement import quantized
 from edgekd.onnx_graph.source import opened
 from edgekd.predict.latency import LatencyModel, Prediction
 from edgekd.predict.memory import MemoryModel
+from edgekd.predict.schemes import FLOAT, is_quantized, scheme_of
 from edgekd.predict.widths import Widths, widths
-
-FLOAT = "fp32"
-_QUANTIZERS = {"QuantizeLinear", "DequantizeLinear"}
 
 
 @dataclass(frozen=True)
@@ -51,7 +49,8 @@ def answers(
     """
     _refuse_unknown(scheme, profile)
     graph = read(network, shapes)
-    integer = any(node.op in _QUANTIZERS for node in graph.nodes)
+    integer = is_quantized(graph)
+    label = scheme or scheme_of(graph, profile)
     if scheme is not None and scheme != FLOAT:
         if integer:
             raise UsageError(f"{network} is quantized already; leave --scheme out, or give the float network")
@@ -59,7 +58,6 @@ def answers(
         graph = read(quantized(model), shapes)
     elif scheme == FLOAT and integer:
         raise UsageError(f"{network} is quantized; leave --scheme out, or give the float network")
-    label = scheme or (_integer_scheme(profile) if integer else FLOAT)
     return [_answer(graph, profile, runtime, label, most) for runtime in runtimes]
 
 
@@ -84,7 +82,3 @@ def _refuse_unknown(scheme: str | None, profile: KernelProfile) -> None:
     known = sorted({FLOAT, *(probe.scheme for probe in profile.probes)})
     if scheme is not None and scheme not in known:
         raise UsageError(f"unknown scheme '{scheme}'; known: {', '.join(known)}", scheme)
-
-
-def _integer_scheme(profile: KernelProfile) -> str:
-    return next((probe.scheme for probe in profile.probes if probe.scheme != FLOAT), FLOAT)

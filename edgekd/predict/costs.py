@@ -96,11 +96,7 @@ class CodeCost:
 class Costs:
     """Fitted on probes of one runtime."""
 
-    def __init__(
-        self,
-        probes: Sequence[Probe],
-        relevances: dict[str, Relevance] | None = None,
-    ) -> None:
+    def __init__(self, probes: Sequence[Probe], relevances: dict[str, Relevance] | None = None) -> None:
         self.beside = overhead(probes)
         self.call_ms = self.beside.call_ms
         self.codes: dict[str, CodeCost] = {}
@@ -145,12 +141,10 @@ class Costs:
         each = list(known)
         ms, deviation, _ = self._of([k for k, _ in each], [float(np.exp(size * _FOOTPRINT_STEP)) for _, size in each])
         total = self.call_ms + np.append(ms, 0.0)[place].sum(axis=1)
-        laws = [law(kernel) for kernel, _ in each]
+        laws = np.array([law(kernel) for kernel, _ in each])
         squares = np.zeros(len(networks))
-        for name in set(laws):
-            apart = np.array(
-                [own * far if of == name else 0.0 for own, far, of in zip(ms, deviation, laws, strict=True)]
-            )
+        for name in np.unique(laws):
+            apart = np.where(laws == name, ms * deviation, 0.0)
             squares += np.append(apart, 0.0)[place].sum(axis=1) ** 2
         return total, np.sqrt(squares) / total
 
@@ -165,10 +159,6 @@ class Costs:
             ms[positions] = np.exp(mean) * share
             deviation[positions], unknown[positions] = np.sqrt(variance), np.sqrt(missing)
         return ms, deviation, unknown
-
-    def total_ms(self, kernels: Sequence[FusedKernel]) -> float:
-        """Return the latency of a network."""
-        return self.call_ms + float(self.kernels_ms(kernels)[0].sum())
 
 
 class Overhead(NamedTuple):

@@ -75,10 +75,15 @@ class LatencyModel:
         self._fit: Fit = fit
         self._costs = Costs.of(measured, fit)
 
+    @property
+    def call_ms(self) -> float:
+        """Return what a call costs beside its kernels."""
+        return self._costs.call_ms
+
     def predicted(self, kernels: Sequence[FusedKernel]) -> Prediction:
         """Return what a network of these kernels costs."""
         ms, deviation = self._costs.kernels_ms(kernels)
-        total = self._costs.call_ms + float(ms.sum())
+        total = self.call_ms + float(ms.sum())
         _, own = self._costs.networks_ms([kernels])
         lower, upper = self._bounds(np.array([total]), own)
         figure = Figure(
@@ -94,7 +99,7 @@ class LatencyModel:
             PredictedKernel(kernel, float(own), float(own) / total, float(unsure))
             for kernel, own, unsure in zip(kernels, ms, deviation, strict=True)
         ]
-        return Prediction(self.runtime, figure, self._costs.call_ms, tuple(found), self._doubts(figure, found))
+        return Prediction(self.runtime, figure, self.call_ms, tuple(found), self._doubts(figure, found))
 
     def many_ms(self, networks: Sequence[Sequence[FusedKernel]]) -> Array:
         """Return latency and its bounds (n, 3) of many networks; equal kernels are looked at once."""

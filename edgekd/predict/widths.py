@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from math import prod
 from typing import NamedTuple
@@ -42,8 +41,7 @@ def widths(graph: Graph, kernels: Sequence[FusedKernel], model: LatencyModel, la
     width = group.width
     tried = list(range(max(1, width - _NARROWER), width + _WIDER + 1))
     costs = model.many_ms([group.with_width(size) for size in tried])[:, 0]
-    call_ms = model.many_ms([[]])[0, 0]
-    own = {size: float(cost) - float(call_ms) for size, cost in zip(tried, costs, strict=True)}
+    own = {size: float(cost) - model.call_ms for size, cost in zip(tried, costs, strict=True)}
     free = max(size for size in tried if size >= width and own[size] <= (1 + _FREE) * own[width])
     saving = [size for size in tried if size < width and own[size] <= (1 - _PAYS) * own[width]]
     best = max(saving, default=None)
@@ -166,13 +164,13 @@ def _origin(graph: Graph, tensor: str, by_tensor: dict[str, int]) -> int | None:
 
 def _readers(graph: Graph, tensor: str, by_node: dict[str, int]) -> Iterator[int | None]:
     """Yield the kernels that read a tensor, also through views and quantizers; None where a view mixes channels."""
-    seen: dict[str, None] = defaultdict()
+    seen: set[str] = set()
     waiting = [tensor]
     while waiting:
         for node in graph.consumers(waiting.pop()):
             if node.name in seen:
                 continue
-            seen[node.name] = None
+            seen.add(node.name)
             if node.name in by_node:
                 yield by_node[node.name]
             elif node.op in {"QuantizeLinear", "DequantizeLinear", "Flatten", "Squeeze"}:
