@@ -17,6 +17,7 @@ from edgekd.schema import digest_of
 from edgekd.stage import Advance, Progress
 from edgekd.train import resume
 from edgekd.train.batches import AugmentedBatches, Batch, Batches
+from edgekd.train.memory_format import memory_format
 from edgekd.train.optimizer import LoopConfig, learning_rate, optimizer
 from edgekd.train.resume import History
 
@@ -26,6 +27,9 @@ log = logging.getLogger("edgekd")
 
 Objective = Callable[[nn.Module, Batch], Tensor]
 """Runs the model on a batch and returns the scalar loss."""
+
+_LOOKED_AT = 2
+"""Images by which it is found out how they should lie in memory."""
 
 OnStep = Callable[[int, nn.Module], None]
 """Called after every step with its number (from 0, over all epochs); the gradients of the step are still in place."""
@@ -49,14 +53,15 @@ def train(
     a folder left by a training with another config is started over. The number of threads is the caller's.
     Raises TrainingError when the loss or a weight stops being a finite number, naming the last good epoch.
     """
-    model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    layout = memory_format(model, next(iter(batches.epoch(0))).images[:_LOOKED_AT])
+    model.to(memory_format=layout)  # type: ignore[call-overload]
     state, step_of = _begin(model, batches, config, folder, title)
     steps = config.epochs * len(batches)
     with (progress or Progress()).task(title, steps) as advance:
         advance(state.history.epochs * len(batches))
         for epoch in range(state.history.epochs, config.epochs):
             started = time.perf_counter()
-            run = _Epoch(model, step_of, objective, config, steps, on_step, advance)
+            run = _Epoch(model, layout, step_of, objective, config, steps, on_step, advance)
             where = f"{title}: {_last_good(epoch, folder)}"
             loss, images = run(batches, epoch, where)
             if not all(bool(torch.isfinite(tensor).all()) for tensor in model.state_dict().values()):
@@ -97,6 +102,7 @@ class _Epoch:
     """One pass over the data."""
 
     model: nn.Module
+    layout: torch.memory_format
     step_of: torch.optim.Optimizer
     objective: Objective
     config: LoopConfig
@@ -124,7 +130,7 @@ class _Epoch:
 
     def _step(self, batch: Batch, step: int) -> float:
         """Move the weights, unless the loss is not finite."""
-        batch.images = batch.images.contiguous(memory_format=torch.channels_last)
+        batch.images = batch.images.contiguous(memory_format=self.layout)
         for group in self.step_of.param_groups:
             group["lr"] = learning_rate(self.config, step, self.steps)
         self.step_of.zero_grad(set_to_none=True)
