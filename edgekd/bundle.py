@@ -62,6 +62,7 @@ class ShippedEngine(Schema):
     path: str = Field(description="file the runtime opens, inside the bundle")
     files: tuple[str, ...] = Field(description="every file it then reads")
     figures: tuple[Figure, ...] = ()
+    built: bool = Field(default=True, description="false: the device builds the engine from the file at `path`")
 
 
 class Description(Schema):
@@ -122,23 +123,30 @@ class Shipment:
     """A file, or a folder whose files are the engine."""
     onnx: Path
     figures: tuple[Figure, ...] = ()
+    built: bool = True
 
 
-def write(folder: Path, description: Description, shipments: Sequence[Shipment]) -> Manifest:
+def write(
+    folder: Path, description: Description, shipments: Sequence[Shipment], beside: Sequence[Shipment] = ()
+) -> Manifest:
     """Write a bundle, whole or not at all; the first shipment is the chosen engine. An older bundle is replaced.
 
-    Raises EdgekdError when two shipments claim the same runtime or put different networks under one arithmetic.
+    Of the shipments `beside` them only the ONNX files go in, as further variants. Raises EdgekdError when two shipments
+    claim the same runtime or put different networks under one arithmetic.
     """
     with whole_folder(folder) as unfinished:
-        return _fill(unfinished, description, shipments)
+        return _fill(unfinished, description, shipments, beside)
 
 
-def _fill(unfinished: Path, description: Description, shipments: Sequence[Shipment]) -> Manifest:
+def _fill(
+    unfinished: Path, description: Description, shipments: Sequence[Shipment], beside: Sequence[Shipment]
+) -> Manifest:
     variants: dict[str, Variant] = {}
     engines: dict[str, ShippedEngine] = {}
-    for shipment in shipments:
+    for shipment in (*shipments, *beside):
         variant = Variant(network=shipment.network, onnx=f"variants/{shipment.scheme}/model.onnx")
-        if shipment.runtime in engines or variants.setdefault(shipment.scheme, variant) != variant:
+        is_engine = shipment in shipments
+        if (is_engine and shipment.runtime in engines) or variants.setdefault(shipment.scheme, variant) != variant:
             raise EdgekdError(
                 f"a bundle holds one engine a runtime and one network an arithmetic; {shipment.network}/"
                 f"{shipment.scheme}/{shipment.runtime} collides with an engine before it"
@@ -146,7 +154,8 @@ def _fill(unfinished: Path, description: Description, shipments: Sequence[Shipme
         place = unfinished / "variants" / shipment.scheme
         place.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(shipment.onnx, unfinished / variant.onnx)
-        engines[shipment.runtime] = _put(shipment, place, unfinished)
+        if is_engine:
+            engines[shipment.runtime] = _put(shipment, place, unfinished)
     files = sorted(path for path in unfinished.rglob("*") if path.is_file())
     manifest = Manifest(
         **{name: getattr(description, name) for name in Description.model_fields},
@@ -167,7 +176,9 @@ def _put(shipment: Shipment, place: Path, bundle: Path) -> ShippedEngine:
     else:
         copied = [place / "model.onnx"]
     names = tuple(file.relative_to(bundle).as_posix() for file in copied)
-    return ShippedEngine(variant=shipment.scheme, path=names[0], files=names, figures=shipment.figures)
+    return ShippedEngine(
+        variant=shipment.scheme, path=names[0], files=names, figures=shipment.figures, built=shipment.built
+    )
 
 
 def read(folder: Path) -> Manifest:

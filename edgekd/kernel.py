@@ -30,7 +30,7 @@ class FusedKernel(NamedTuple):
     strides: int = 1
     """Product of the strides of a convolution or pooling."""
     window: int = 1
-    """Positions a convolution or pooling looks at for one of its own."""
+    """Positions a convolution, a pooling or an attention looks at for one of its own."""
     types: tuple[str, str, str] = ("f32", "f32", "f32")
     """Of the first input, the weights and the output: keys of BYTES."""
     fused: tuple[str, ...] = ()
@@ -126,3 +126,8 @@ class KernelProfile(Schema):
     probes: tuple[Probe, ...] = ()
     memory: tuple[MemoryProbe, ...] = ()
     fits: dict[str, Fit] = Field(default_factory=dict, description="by runtime")
+
+    @property
+    def isa(self) -> tuple[str, ...]:
+        """Return the instruction sets of the processor: what a runtime makes of a graph depends on them."""
+        return tuple(self.machine.get("isa", ()))

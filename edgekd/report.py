@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from edgekd.errors import ExitCode
-from edgekd.figure import Figure
+from edgekd.figure import Figure, Origin
 from edgekd.schema import Field, Schema, write_json, write_text
 
 Status = Literal["met", "missed", "not trustworthy"]
@@ -58,6 +58,7 @@ class Round(Schema):
     verdict: Verdict
     predicted_ms: float | None
     measured_ms: float
+    origin: Origin = Field(default="device", description="of `measured_ms`; predicted where the device was not there")
     correction: float = Field(description="measured divided by predicted, as the next round would use it")
 
 
@@ -89,6 +90,9 @@ class RunReport(Schema):
     stages: tuple[StageLine, ...]
     machine: dict[str, Any]
     versions: dict[str, str]
+    unfinished: str | None = Field(
+        default=None, description="what is left to do on the device, where that was not at hand"
+    )
 
     def write(self, folder: Path) -> None:
         """Write run.json and report.md."""
@@ -128,7 +132,7 @@ class RunReport(Schema):
             "Each column is the fastest engine of that network and arithmetic; ratios are paired, process by process,",
             "and a speed-up is over the column before. Square brackets: confidence bounds. The shipped engine was",
             "chosen by these figures, so the verdict does not rest on them but on a fresh series of it and the",
-            "teacher's.",
+            "teacher's." if self.unfinished is None else f"teacher's, which is not there: {self.unfinished}.",
             "",
             _line(["", *(row.what for row in self.rows), "samples"]),
             _line(["---"] * (len(self.rows) + 2)),
@@ -146,7 +150,7 @@ class RunReport(Schema):
         lines.append("| --- | --- | --- | --- | --- |")
         for turn in self.rounds:
             predicted = "–" if turn.predicted_ms is None else f"{turn.predicted_ms:.3g} (predicted)"
-            measured = f"{turn.measured_ms:.3g}"
+            measured = f"{turn.measured_ms:.3g}" + ("" if turn.origin == "device" else f" ({turn.origin})")
             lines.append(_line([str(turn.number), predicted, measured, f"{turn.correction:.2f}", turn.verdict.line()]))
         return [*lines, ""]
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import ClassVar, Generic, Protocol, TypeVar
+from typing import ClassVar, Generic, Literal, Protocol, TypeVar
 
 from edgekd.artifact import Artifact, ArtifactSet, digest_of_path
 from edgekd.recipe import Recipe
@@ -55,10 +55,17 @@ class Context:
     target: Target
     origin_is_device: bool
     """Whether this machine is the target, so that what is measured here is the device's own figure."""
+    elsewhere: bool = False
+    """Whether the target's engines run only on the target, which is not here: their latency is predicted."""
     round: int = 0
     correction: float = 1.0
     """Measured divided by predicted latency of the last round; predictions are multiplied by it."""
     progress: Progress = field(default_factory=Progress)
+
+    @property
+    def origin(self) -> Literal["device", "host"]:
+        """Return where the figures come from that are measured on this machine."""
+        return "device" if self.origin_is_device else "host"
 
     @property
     def writes_to(self) -> dict[str, Path]:

@@ -9,20 +9,40 @@ from edgekd.errors import UsageError
 from edgekd.schema import Field, Schema, field_validator, from_mapping, model_validator, read_yaml
 
 Precision = Literal["fp32", "fp16", "int8"]
+FLOAT_SCHEMES = frozenset({"fp32", "fp16"})
+"""Arithmetic that needs no calibration."""
 
 
-class Sourced(Schema):
-    """A number nobody has to believe: its value and where it is from."""
+Evidence = Literal["measured", "vendor", "derived", "reported"]
+"""Measured with edgekd, told by the vendor, computed from other facts, or told by somebody else and not checked."""
+
+
+class Fact(Schema):
+    """Something nobody has to believe: where it is from, and how good that is."""
+
+    source: str = Field(min_length=8)
+    evidence: Evidence
+
+
+class Sourced(Fact):
+    """A number with its source."""
 
     value: float
-    source: str = Field(min_length=8)
 
 
-class Quantization(Schema):
+class Quantization(Fact):
     """The integer arithmetic a runtime wants on this target."""
 
     scheme: str = Field(description="key of a scheme in edgekd/quantize/scheme.py, also the name of the variant")
-    source: str = Field(min_length=8)
+
+
+class Software(Fact):
+    """What a board's vendor ships for it; TensorRT's majors are different worlds."""
+
+    jetpack: str = Field(description="versions of JetPack this target is about")
+    tensorrt: str = Field(description="versions of TensorRT that come with them")
+    strongly_typed: bool = Field(description="whether the file alone says what is computed in which precision")
+    opset_most: int = Field(ge=9, description="newest ONNX opset its parser reads")
 
 
 class BoardFacts(Schema):
@@ -31,6 +51,7 @@ class BoardFacts(Schema):
     dense_tflops: Sourced = Field(description="of what computes dense layers: tensor cores where there are any")
     vector_tflops: Sourced = Field(description="of those that compute everything else, depthwise layers among it")
     bandwidth_gbs: Sourced = Field(description="of the memory, in 1e9 bytes a second")
+    dense_tops_int8: Sourced | None = Field(default=None, description="as dense_tflops, in int8; none: int8 is no gain")
 
 
 class Target(Schema):
@@ -47,6 +68,14 @@ class Target(Schema):
     quantization: dict[str, Quantization] = Field(default_factory=dict, description="by runtime")
     channel_step: dict[Precision, Sourced] = Field(description="widths that are a multiple of this waste no lanes")
     threads: int = Field(default=1, ge=1, le=1024, description="threads of the default operating point")
+    calls_itself: str | None = Field(
+        default=None, description="part of what the board answers in /proc/device-tree/model"
+    )
+    memory_gb: Sourced | None = Field(default=None, description="of the whole board, shared with a GPU that is on it")
+    compute_capability: Sourced | None = Field(default=None, description="of the GPU, such as 8.7")
+    dla: Sourced | None = Field(default=None, description="how many deep learning accelerators it has beside the GPU")
+    software: Software | None = None
+    predict_only: str | None = Field(default=None, description="why nothing is built for it")
     board: BoardFacts | None = Field(default=None, description="for predictions where no kernel profile is known")
     verified: bool = Field(default=False, description="somebody measured this target with edgekd")
 
@@ -67,10 +96,23 @@ class Target(Schema):
                 )
         return self
 
+    @property
+    def needs_gpu(self) -> bool:
+        """Return whether its engines run on a GPU of NVIDIA's."""
+        return any(runtime.startswith("tensorrt") for runtime in self.runtimes)
+
     def scheme_for(self, runtime: str) -> str | None:
         """Return the quantization scheme of a runtime, None where integers do not pay."""
         found = self.quantization.get(runtime)
         return found.scheme if found else None
+
+    def float_scheme(self, runtime: str) -> str:
+        """Return the arithmetic of a runtime's float engines: TensorRT's are in half precision where that is fast."""
+        return "fp16" if runtime.startswith("tensorrt") and "fp16" in self.precisions else "fp32"
+
+    def float_schemes(self) -> tuple[str, ...]:
+        """Return the arithmetic of the float engines of all runtimes, without repetition."""
+        return tuple(dict.fromkeys(map(self.float_scheme, self.runtimes)))
 
     def schemes(self) -> tuple[str, ...]:
         """Return every quantization scheme some runtime of this target wants, without repetition."""
@@ -110,13 +152,18 @@ def load(name: str, host: str | None = None) -> Target:
         named_in = f"{path}:{lines.get('same_as', 1)}: "
 
 
-def matching(machine: str, isa: frozenset[str]) -> str | None:
-    """Return the name of the shipped target a probed machine is: right architecture, all of its ISA, none it lacks."""
+def matching(machine: str, isa: frozenset[str], model: str = "") -> str | None:
+    """Return the name of the shipped target a probed machine is: right architecture, all of its ISA, none it lacks.
+
+    `model` is what a board calls itself; a target that is one board is no other one, and a GPU shows in no processor.
+    """
     for name in catalogue.names("targets"):
         data, lines = read_yaml(catalogue.find("targets", name))
         if "same_as" in data:
             continue
         target = from_mapping(Target, data, name, lines)
-        if target.machine == machine and isa.issuperset(target.isa) and not isa.intersection(target.lacks):
+        if target.machine != machine or not isa.issuperset(target.isa) or isa.intersection(target.lacks):
+            continue
+        if target.calls_itself in model if target.calls_itself else not target.needs_gpu:
             return name
     return None

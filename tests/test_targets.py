@@ -9,6 +9,8 @@ import pytest
 from edgekd import catalogue, target
 from edgekd.errors import UsageError
 from edgekd.export.backend import BACKENDS
+from edgekd.export.unbuilt import FOREIGN
+from edgekd.quantize.emission import OPSET
 from edgekd.quantize.scheme import SCHEMES
 
 EXACT = [n for n in catalogue.names("targets") if "same_as" not in catalogue.find("targets", n).read_text()]
@@ -18,7 +20,7 @@ EXACT = [n for n in catalogue.names("targets") if "same_as" not in catalogue.fin
 def test_target_file_is_sound(name: str) -> None:
     loaded = target.load(name)
     assert loaded.name == name
-    assert set(loaded.runtimes) <= set(BACKENDS.names())
+    assert set(loaded.runtimes) <= {*BACKENDS.names(), *FOREIGN}
     assert set(loaded.schemes()) <= set(SCHEMES)
     assert set(loaded.channel_step) <= set(loaded.precisions)
     assert all(1 <= step.value <= 64 for step in loaded.channel_step.values())
@@ -51,3 +53,50 @@ def test_circles_of_aliases_are_refused(tmp_path: Path) -> None:
     (tmp_path / "b.yaml").write_text(f"same_as: {tmp_path / 'a.yaml'}\n")
     with pytest.raises(UsageError, match="circle"):
         target.load(str(tmp_path / "a.yaml"))
+
+
+def test_a_number_without_evidence_is_refused(tmp_path: Path) -> None:
+    own = tmp_path / "mine.yaml"
+    own.write_text(catalogue.find("targets", "jetson-orin-nano").read_text().replace(", evidence: derived", "", 1))
+    with pytest.raises(UsageError, match=r"board\.dense_tflops\.evidence' is missing"):
+        target.load(str(own))
+
+
+@pytest.mark.parametrize("name", EXACT)
+def test_what_nobody_measured_is_unverified_and_nothing_else_is_measured(name: str) -> None:
+    loaded = target.load(name)
+    facts = [loaded.memory_gb, loaded.compute_capability, loaded.dla, *(v for _, v in loaded.board or ())]
+    assert not any(fact.evidence == "measured" for fact in facts if fact is not None)
+    if loaded.needs_gpu or loaded.machine == "aarch64":
+        assert not loaded.verified
+    assert loaded.software is None or loaded.software.opset_most >= OPSET or loaded.predict_only
+
+
+@pytest.mark.parametrize("name", ["jetson-nano", "jetson-tx2"])
+def test_boards_without_integer_dot_products_have_no_integers(name: str) -> None:
+    assert target.load(name).predict_only
+    assert target.load(name).schemes() == ()
+
+
+@pytest.mark.parametrize(
+    ("model", "expected"),
+    [
+        ("NVIDIA Jetson AGX Orin Developer Kit", "jetson-agx-orin"),
+        ("NVIDIA Jetson Orin Nano Developer Kit", "jetson-orin-nano"),
+        ("NVIDIA Jetson Xavier NX Developer Kit", "jetson-xavier-nx"),
+        ("Raspberry Pi 5 Model B Rev 1.0", "raspberry-pi-5"),
+        ("Orange Pi 5", None),
+    ],
+)
+def test_a_board_is_known_by_what_it_calls_itself(model: str, expected: str | None) -> None:
+    assert target.matching("aarch64", frozenset({"asimd", "asimddp"}), model) == expected
+
+
+def test_family_names_have_a_board_to_stand_for() -> None:
+    assert target.load("jetson").name == "jetson-orin-nano"
+    assert target.load("raspberry-pi").name == "raspberry-pi-5"
+
+
+def test_tensorrt_floats_are_in_half_precision() -> None:
+    assert target.load("jetson").float_schemes() == ("fp16",)
+    assert target.load("x86-avx2").float_schemes() == ("fp32",)

@@ -91,10 +91,10 @@ def test_writing_twice_writes_once_and_the_same(tmp_path: Path) -> None:
 
     assert write(tmp_path / "first", names) == names
     assert write(tmp_path / "second", names) == names
-    (tmp_path / "second" / "lenet5_28.u8w8.onnx").unlink()
+    (tmp_path / "second" / "lenet5_28.int8.onnx").unlink()
 
     assert write(tmp_path / "first", names) == []
     assert write(tmp_path / "second", names) == ["lenet5_28"]
     contents = [{path.name: path.read_bytes() for path in (tmp_path / run).iterdir()} for run in ("first", "second")]
     assert contents[0] == contents[1]
-    assert contents[0].keys() == {f"{name}{kind}.onnx" for name in names for kind in ("", ".u8w8")}
+    assert contents[0].keys() == {f"{name}{kind}.onnx" for name in names for kind in ("", ".int8")}

@@ -1,6 +1,6 @@
 """Judges a kernel profile on networks it has not seen: `python -m tools.study_predictor FOLDER [--measured FILE]`.
 
-Writes real topologies (tools/topologies) into FOLDER, measures each in fp32 and u8w8 on every profiled runtime in three
+Writes real topologies (tools/topologies) into FOLDER, measures each in fp32 and int8 on every profiled runtime in three
 passes, as ratio to an anchor measured before and after it, and compares their median with what the profile predicts.
 How far a single pass is from that median stands beside it: nothing could do better. With --measured the figures of an
 earlier run are judged again, with no measuring. Exits with 1 when a goal is missed.
@@ -21,10 +21,10 @@ from scipy import stats
 
 from edgekd import target as targets
 from edgekd.export.backend import BACKENDS
-from edgekd.fuse.fusion import FUSIONS
+from edgekd.fuse.fusion import rules
 from edgekd.kernel import KernelProfile
 from edgekd.kernels.bench import Bench
-from edgekd.measure import anchor, machine
+from edgekd.measure import machine
 from edgekd.measure.connection import local
 from edgekd.measure.lock import measurement_lock
 from edgekd.onnx_graph.graph import read
@@ -33,7 +33,7 @@ from edgekd.predict.latency import LatencyModel
 from tools.topologies import topologies
 from tools.topologies.__main__ import write
 
-SCHEMES = {"fp32": "onnx", "u8w8": "u8w8.onnx"}
+SCHEMES = {"fp32": "onnx", "int8": "int8.onnx"}
 WITHIN = 0.10
 SERIES_S = 0.1
 GOALS = {"within": 0.90, "spearman": 0.98, "covered": 0.90}
@@ -58,19 +58,20 @@ class Row:
         return self.predicted_ms / self.measured_ms - 1
 
 
-def measured(folder: Path, names: list[str], runtimes: list[str]) -> dict[str, list[float]]:
-    """Return by name/scheme/runtime the latency over that of the anchor around it, of every pass."""
+def measured(folder: Path, names: list[str], runtimes: list[str], passes: int) -> dict[str, list[float]]:
+    """Return by name/scheme/runtime the latency over that of the anchor before and after it, of every pass."""
     found: dict[str, list[float]] = {}
     with measurement_lock(), local() as connection, Bench(connection) as bench:
-        for turn in (names, names[::-1], names):
-            with click.progressbar(turn, label="measuring", show_pos=True) as bar:
-                for name in bar:
-                    for (scheme, suffix), runtime in product(SCHEMES.items(), runtimes):
-                        around = [bench.time(runtime, anchor.FILE).ms]
-                        engine = built(folder / f"{name}.{suffix}", runtime)
-                        ms = bench.time(runtime, engine, SERIES_S).ms
-                        around.append(bench.time(runtime, anchor.FILE).ms)
-                        found.setdefault(f"{name}/{scheme}/{runtime}", []).append(ms / median(around))
+        for number in range(passes):
+            with click.progressbar(names[:: -1 if number % 2 else 1], label="measuring", show_pos=True) as bar:
+                for name, runtime in product(bar, runtimes):
+                    bench.pace(runtime)
+                    files = {scheme: folder / f"{name}.{suffix}" for scheme, suffix in SCHEMES.items()}
+                    ms = {s: bench.time(runtime, built(file, runtime), SERIES_S).ms for s, file in files.items()}
+                    bench.pace(runtime)
+                    around = median(bench.anchors[runtime][-2:])
+                    for scheme in SCHEMES:
+                        found.setdefault(f"{name}/{scheme}/{runtime}", []).append(ms[scheme] / around)
     return found
 
 
@@ -88,6 +89,7 @@ def built(file: Path, runtime: str) -> Path:
 def rows(profile: KernelProfile, folder: Path, ratios: dict[str, list[float]]) -> list[Row]:
     """Return what was measured beside what the profile predicts."""
     models = {runtime: LatencyModel(profile, runtime) for runtime in profile.fits}
+    fusions = rules(profile.fits, profile.isa)
     graphs: dict[Path, Any] = {}
     found = []
     for key, passes in ratios.items():
@@ -96,7 +98,7 @@ def rows(profile: KernelProfile, folder: Path, ratios: dict[str, list[float]]) -
         if file not in graphs:
             graphs[file] = read(file)
         usual = profile.anchor_ms[runtime]
-        latency = models[runtime].predicted(FUSIONS.get(runtime)().kernels(graphs[file])).latency
+        latency = models[runtime].predicted(fusions[runtime].kernels(graphs[file])).latency
         figures = (latency.value, latency.lower or 0.0, latency.upper or np.inf)
         ms = tuple(ratio * usual for ratio in passes)
         found.append(Row(name, scheme, runtime, median(ms), ms, *figures))
@@ -126,9 +128,12 @@ def judged(found: list[Row]) -> dict[str, float]:
 @click.argument("folder", type=click.Path(path_type=Path, file_okay=False))
 @click.option("--profile", "profile_file", type=click.Path(path_type=Path), default=None)
 @click.option("--measured", "measured_file", type=click.Path(path_type=Path), default=None)
+@click.option("--passes", default=3, show_default=True, help="How often everything is measured.")
 @click.option("--names", default="", help="Some of the topologies, with commas. Default: all.")
 @click.option("--worst", default=12, show_default=True, help="How many of the worst predictions to list.")
-def main(folder: Path, profile_file: Path | None, measured_file: Path | None, names: str, worst: int) -> None:
+def main(
+    folder: Path, profile_file: Path | None, measured_file: Path | None, *, passes: int, names: str, worst: int
+) -> None:
     """Print the study."""
     device = targets.load("host", machine.host_target())
     profile = known.load(profile_file or known.required(device))
@@ -137,7 +142,7 @@ def main(folder: Path, profile_file: Path | None, measured_file: Path | None, na
     if measured_file is not None and measured_file.is_file():
         ratios = json.loads(measured_file.read_text(encoding="utf-8"))
     else:
-        ratios = measured(folder, chosen, sorted(profile.fits))
+        ratios = measured(folder, chosen, sorted(profile.fits), passes)
         if measured_file is not None:
             measured_file.write_text(json.dumps(ratios, indent=1), encoding="utf-8")
     found = rows(profile, folder, {key: value for key, value in ratios.items() if key.split("/")[0] in chosen})

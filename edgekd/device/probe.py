@@ -13,7 +13,7 @@ from .cgroup import quota_cores
 from .sysfs import numbers, text, texts
 
 _VECTOR_FLAGS = ("avx", "fma", "f16c", "sse4", "amx", "asimd", "sve", "sme", "i8mm", "bf16", "neon", "fphp")
-_PACKAGES = ("numpy", "onnxruntime", "openvino")
+_PACKAGES = ("numpy", "onnxruntime", "openvino", "tensorrt", "tensorrt_rtx")
 
 
 def probe(request: Optional[Dict[str, Any]] = None) -> Dict[str, Any]:
@@ -32,6 +32,7 @@ def identity() -> Dict[str, Any]:
         "kernel": platform.release(),
         "boot": text("/proc/sys/kernel/random/boot_id"),
         "cpu": cpu.get("model name") or text("/proc/device-tree/model") or platform.processor() or None,
+        "model": (text("/proc/device-tree/model") or "").strip("\0 ") or None,
         "isa": isa(flags),
         "cores": os.cpu_count(),
         "memory_mb": _memory_mb(),

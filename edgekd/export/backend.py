@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from abc import ABC, abstractmethod
 from pathlib import Path
-from typing import ClassVar, NamedTuple
+from typing import NamedTuple
 
 from edgekd.artifact import Format
 from edgekd.plugins import PluginFolder
@@ -38,18 +38,28 @@ class Backend(ABC):
     class Config(Schema):
         """No options."""
 
-    runtime: ClassVar[str]
-    reads: ClassVar[Format]
+    runtime: str
+    reads: Format
 
     def __init__(self, config: Schema | None = None) -> None:
         self.config = config or self.Config()
+
+    def runs_here(self) -> bool:
+        """Return whether this machine can run the engines, beside building them."""
+        return True
+
+    @property
+    def computes_as(self) -> str:
+        """Return the runtime that computes the engine's answers on this machine."""
+        return self.runtime
 
     @abstractmethod
     def build(self, onnx_path: Path, folder: Path) -> Path:
         """Build the engine of an ONNX file and return its path, a file or a folder, for `open_session`.
 
         It is written into `folder`, or is the ONNX file itself where the runtime reads that. The same file gives the
-        same engine, byte for byte. Raises ExportError when the runtime refuses the network.
+        same engine, byte for byte, where the runtime is deterministic. Raises ExportError when the runtime refuses the
+        network.
         """
 
     @abstractmethod

@@ -72,7 +72,7 @@ def of_engine(backend: Backend, onnx_path: Path, inputs: Array, tolerance: float
         _, name, value = kept[place]
         part = folder / "part.onnx"
         onnx.save(_ending_at(model, [name]), part)
-        session = open_session(backend.runtime, str(backend.build(part, folder)), batch=len(inputs))
+        session = open_session(backend.computes_as, str(backend.build(part, folder)), batch=len(inputs))
         return _error(value, session.run([inputs])[0], tolerance)
 
     low, high = 0, len(kept) - 1

@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 
 from edgekd.export import onnx_file
-from edgekd.export.backend import BACKENDS
+from edgekd.export.unbuilt import backends
 from edgekd.models.build import build
 from edgekd.recipe import ModelSpec, Recipe
 from edgekd.schema import from_mapping
@@ -29,8 +29,8 @@ def refuse_unexportable(context: Context) -> None:
         with tempfile.TemporaryDirectory(prefix="edgekd-") as folder:
             path = Path(folder) / "model.onnx"
             onnx_file.write(network, path, dataset.input_shape)
-            for runtime in context.target.runtimes:
-                BACKENDS.get(runtime)().build(path, Path(folder))
+            for backend in backends(context):
+                backend.build(path, Path(folder))
 
 
 def _named(recipe: Recipe) -> Iterator[ModelSpec]:

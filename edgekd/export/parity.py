@@ -54,8 +54,8 @@ class Parity:
     """One clause for each limit that is exceeded; none when the engine is right."""
 
 
-def compare(reference: Logits, outputs: Logits, limits: Limits, *, integer: bool) -> Parity:
-    """Hold an engine's logits (N, K) against those of its network."""
+def compare(reference: Logits, outputs: Logits, limits: Limits, *, rounded: bool) -> Parity:
+    """Hold an engine's logits (N, K) against those of its network; `rounded` ones compute in fewer bits than it."""
     if outputs.shape != reference.shape:
         fault = f"its output has the shape {outputs.shape}, the network's {reference.shape}"
         return Parity(float("inf"), float("inf"), 0.0, len(reference), (fault,))
@@ -66,13 +66,13 @@ def compare(reference: Logits, outputs: Logits, limits: Limits, *, integer: bool
     same = int((outputs.argmax(1) == reference.argmax(1)).sum())
     agreement = 100 * same / len(reference)
     faults = []
-    if not integer and error > limits.float_error:
+    if not rounded and error > limits.float_error:
         faults.append(_exceeds("largest error", error, limits.float_error))
-    if integer and error > limits.integer_error:
+    if rounded and error > limits.integer_error:
         faults.append(_exceeds("largest error", error, limits.integer_error))
-    if integer and mean_error > limits.integer_mean_error:
+    if rounded and mean_error > limits.integer_mean_error:
         faults.append(_exceeds("mean error", mean_error, limits.integer_mean_error))
-    if integer and agreement < limits.integer_agreement_percent and same < len(reference) - 1:
+    if rounded and agreement < limits.integer_agreement_percent and same < len(reference) - 1:
         faults.append(
             f"its best class agrees on {agreement:.1f} %, required are {limits.integer_agreement_percent:g} %"
         )

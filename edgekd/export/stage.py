@@ -17,11 +17,14 @@ from edgekd.errors import EdgekdError, ExportError, UsageError
 from edgekd.export import divergence, onnx_file
 from edgekd.export.backend import BACKENDS, Backend
 from edgekd.export.early import refuse_unexportable
+from edgekd.export.half import halved
 from edgekd.export.parity import Limits, Parity, compare
+from edgekd.export.unbuilt import FOREIGN, Unbuilt, backends
 from edgekd.figure import Figure
 from edgekd.runtime.session import open_session
 from edgekd.schema import Field, Schema
 from edgekd.stage import Context, Stage
+from edgekd.target import FLOAT_SCHEMES
 from edgekd.train import checkpoint
 
 log = logging.getLogger("edgekd")
@@ -45,7 +48,8 @@ class _Written:
     module: nn.Module | None
 
     @property
-    def integer(self) -> bool:
+    def rounded(self) -> bool:
+        """Return whether it computes in fewer bits than its network."""
         return self.artifact.scheme != "fp32"
 
 
@@ -57,40 +61,45 @@ class ExportStage(Stage[ExportConfig]):
 
     def requires(self, artifacts: ArtifactSet, context: Context) -> None:
         """Refuse a runtime that has no backend here and, before any training, a network that cannot be exported."""
-        unknown = [runtime for runtime in context.target.runtimes if runtime not in BACKENDS.names()]
+        known = [*BACKENDS.names(), *(FOREIGN if context.elsewhere else ())]
+        unknown = [runtime for runtime in context.target.runtimes if runtime not in known]
         if unknown:
-            known = ", ".join(BACKENDS.names())
-            raise UsageError(f"target '{context.target.name}' names the runtime '{unknown[0]}'; known: {known}")
-        for runtime in context.target.runtimes:
-            BACKENDS.get(runtime)
+            said = ", ".join(known)
+            raise UsageError(f"target '{context.target.name}' names the runtime '{unknown[0]}'; known: {said}")
+        backends(context)
         if not any(artifact.digest for artifact in artifacts.all(written_as="torch")):  # promised, not trained yet
             refuse_unexportable(context)
 
     def run(self, artifacts: ArtifactSet, context: Context) -> ArtifactSet:
         """Return the artifacts with an ONNX file of every network and every engine the target's runtimes read."""
-        backends = [BACKENDS.get(runtime)() for runtime in context.target.runtimes]
+        makers = backends(context)
         floats = artifacts.all(scheme="fp32", written_as="torch")
         quantized = [artifact for artifact in artifacts.all(written_as="onnx") if artifact.scheme != "fp32"]
         with context.progress.task("export", len(floats) + len(quantized)) as advance:
             for network in floats:
-                artifacts = artifacts.add(*self._engines(_write(network, context), backends, context))
+                written = _write(network, context)
+                artifacts = artifacts.add(*self._engines(written, makers, context))
+                if "fp16" in context.target.float_schemes():
+                    artifacts = artifacts.add(*self._engines(_halved(written, context), makers, context))
                 advance(note=network.key)
             for network in quantized:
-                artifacts = artifacts.add(*self._engines(_found(network, artifacts, context), backends, context))
+                artifacts = artifacts.add(*self._engines(_found(network, artifacts, context), makers, context))
                 advance(note=network.key)
         return artifacts
 
     def ensures(self, artifacts: ArtifactSet, context: Context) -> None:
         """Check that every float network has an engine for every runtime."""
         for network in artifacts.all(scheme="fp32", written_as="torch"):
-            for runtime in context.target.runtimes:
-                artifacts.newest(network=network.network, scheme="fp32", written_as=BACKENDS.get(runtime).reads)
+            for backend in backends(context):
+                scheme = context.target.float_scheme(backend.runtime)
+                artifacts.newest(network=network.network, scheme=scheme, written_as=backend.reads)
 
-    def _engines(self, written: _Written, backends: list[Backend], context: Context) -> list[Artifact]:
+    def _engines(self, written: _Written, makers: list[Backend], context: Context) -> list[Artifact]:
         """Build the engines of one ONNX file; the file's own artifact carries the figures where it is an engine."""
         engines = {"onnx": written.artifact}
-        for backend in backends:
-            if written.integer and context.target.scheme_for(backend.runtime) != written.artifact.scheme:
+        for backend in makers:
+            wanted = {context.target.scheme_for(backend.runtime), context.target.float_scheme(backend.runtime)}
+            if written.artifact.scheme not in wanted:
                 continue
             folder = context.folder / written.artifact.network / written.artifact.scheme
             engine = backend.build(written.path, folder)
@@ -103,11 +112,11 @@ class ExportStage(Stage[ExportConfig]):
     def _prove(self, written: _Written, backend: Backend, engine: Path, folder: Path) -> Parity:
         """Raise ExportError with the first diverging tensor when the engine is not what its network is."""
         outputs = _answers(backend, engine, written.inputs)
-        parity = compare(written.logits, outputs, self.config.limits, integer=written.integer)
+        parity = compare(written.logits, outputs, self.config.limits, rounded=written.rounded)
         if not parity.faults:
             return parity
         limits = self.config.limits
-        tolerance = limits.integer_error if written.integer else limits.float_error
+        tolerance = limits.integer_error if written.rounded else limits.float_error
         found = divergence.of_engine(backend, written.path, written.inputs, tolerance, folder)
         where = f"{backend.runtime} leaves the ONNX file"
         if found is None and written.module is not None:
@@ -140,6 +149,23 @@ def _write(network: Artifact, context: Context) -> _Written:
     return _Written(artifact, path, inputs, logits, module)
 
 
+def _halved(written: _Written, context: Context) -> _Written:
+    """Write a float ONNX file in half precision."""
+    path = context.folder / written.artifact.network / "fp16" / "model.onnx"
+    halved(written.path, path, written.inputs)
+    artifact = context.store(
+        path,
+        network=written.artifact.network,
+        scheme="fp16",
+        format="onnx",
+        inputs=written.artifact.inputs,
+        outputs=written.artifact.outputs,
+        parents=(written.artifact.key,),
+        made_by="export",
+    )
+    return _Written(artifact, path, written.inputs, written.logits, None)
+
+
 def _found(written: Artifact, artifacts: ArtifactSet, context: Context) -> _Written:
     """Return a quantized ONNX file as the quantize stage left it."""
     fake_quant = artifacts.newest(network=written.network, scheme=written.scheme, written_as="torch")
@@ -158,28 +184,30 @@ def _probe(folder: Path) -> tuple[Array, Array]:
 
 def _answers(backend: Backend, engine: Path, inputs: Array) -> Array:
     """Return the engine's logits (N, K), one input at a time as it will be used."""
-    session = open_session(backend.runtime, str(engine), threads=1, batch=1)
+    session = open_session(backend.computes_as, str(engine), threads=1, batch=1)
     return np.concatenate([session.run([one])[0].copy() for one in np.split(inputs, len(inputs))])
 
 
 def _figures(parity: Parity, engine: Path, context: Context) -> tuple[Figure, ...]:
-    origin = "device" if context.origin_is_device else "host"
     files = [engine] if engine.is_file() else [file for file in engine.rglob("*") if file.is_file()]
     size = sum(file.stat().st_size for file in files) / 1e6
     return (
         Figure(name="size_mb", value=size, origin="counted"),
-        Figure(name="logit_error_max", value=parity.error, origin=origin, samples=parity.samples),
-        Figure(name="logit_error_mean", value=parity.mean_error, origin=origin, samples=parity.samples),
-        Figure(name="agreement_percent", value=parity.agreement_percent, origin=origin, samples=parity.samples),
+        Figure(name="logit_error_max", value=parity.error, origin=context.origin, samples=parity.samples),
+        Figure(name="logit_error_mean", value=parity.mean_error, origin=context.origin, samples=parity.samples),
+        Figure(name="agreement_percent", value=parity.agreement_percent, origin=context.origin, samples=parity.samples),
     )
 
 
 def _notes(written: _Written, backend: Backend, engine: Path) -> dict[str, str]:
     """Say in words what the engine executes; warn when an int8 engine leaves products in float."""
+    if isinstance(backend, Unbuilt):
+        checked = "tensorrt-rtx takes it" if backend.is_checked else "no parser like the device's has seen it"
+        return {f"engine of {backend.runtime}": f"not built; the device builds it from the ONNX file; {checked}"}
     layers = [layer for layer in backend.executed(engine) if layer.multiplies]
     counts = {p: sum(layer.precision == p for layer in layers) for p in ("int8", "fp16", "fp32")}
     slow = [f"{layer.op} {layer.name}" for layer in layers if layer.precision != "int8"]
-    if written.integer and slow:
+    if written.artifact.scheme not in FLOAT_SCHEMES and slow:
         log.warning(
             "%s runs %d of %d layers of %s in float: %s",
             *(backend.runtime, len(slow), len(layers), written.artifact.key, ", ".join(slow)),

@@ -18,10 +18,11 @@ def bounded(
     tail = f"limit {limit:.3g}"
     status = decide(figure.lower, figure.upper, limit, guard)
     unsettled = status == "not trustworthy" and figure.upper is not None
+    extensible = extensible and figure.origin != "predicted"
     if unsettled:
         between = "between the bounds" if _between(figure, limit) else f"within {guard:.1%} of the bounds"
         tail += f", which lies {between}" + (": more processes would settle it" if extensible else "")
-    elif figure.upper is None:
+    elif figure.upper is None and figure.origin != "predicted":
         tail += f", and {_processes(figure.samples)} no bound"
     check = _check(name, limit, figure, status, f"{subject} {figure.text()} {unit}, {tail}")
     return check.replace(contested=unsettled and extensible)

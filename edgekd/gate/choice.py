@@ -8,6 +8,7 @@ from edgekd.budget import Budget
 from edgekd.errors import EdgekdError
 from edgekd.measure.comparison import TEACHER, paired_ratio
 from edgekd.profile import EngineRecord, Profile, latency_name
+from edgekd.target import FLOAT_SCHEMES
 
 _UPPER_LIMITS = ("first_result_ms", "energy_mj", "peak_memory_mb", "size_mb")
 
@@ -51,7 +52,7 @@ def _candidates(profile: Profile, budget: Budget) -> list[EngineRecord]:
     if not measured:
         raise EdgekdError(f"the profile of {profile.target} holds no {latency_name(budget.percentile)} to choose by")
     students = [record for record in measured if record.network != TEACHER]
-    return students or [record for record in measured if record.scheme != "fp32"] or measured
+    return students or [record for record in measured if record.scheme not in FLOAT_SCHEMES] or measured
 
 
 def _as_fast(record: EngineRecord, fastest: EngineRecord, percentile: float) -> bool:

@@ -62,10 +62,12 @@ def judge(
     5 > 4 > 3; `checks` lists all limits. Raises MeasurementError when the profile lacks a figure the budget limits.
     """
     taken = {figure.name: figure for figure in (*record.figures, *figures)}
+    unknown = _unpredicted(taken, profile, budget)
+    budget = budget.replace(**dict.fromkeys(unknown))
     compared = _reference(reference, profile, budget)
     found = [_trusted(held, profile) for held in _checks(record, taken, compared, budget)]
     checks = tuple(_objected(held, objectors) for held in found)
-    reasons = [*_doubts(record, profile, budget, compared), *doubts]
+    reasons = [*_doubts(record, profile, budget, compared), *unknown.values(), *doubts]
     code = ExitCode.NOT_TRUSTWORTHY if reasons else _code(checks)
     remarks = [] if checks else ["the budget gives no limit, so nothing was checked"]
     return Verdict(status=_STATUS[code], exit_code=code, engine=record.key, checks=checks, reasons=(*reasons, *remarks))
@@ -122,6 +124,14 @@ def _checks(
         yield check.exact("size_mb", budget.size_mb, of("size_mb"), "size is", "MB")
 
 
+def _unpredicted(taken: dict[str, Figure], profile: Profile, budget: Budget) -> dict[str, str]:
+    """Return the limits on what nobody can predict, each with the sentence that says so."""
+    if profile.origin != "predicted":
+        return {}
+    limited = [name for name in ("first_result_ms", "energy_mj", "peak_memory_mb") if getattr(budget, name) is not None]
+    return {name: f"{name} is known on the device only" for name in limited if name not in taken}
+
+
 def _trusted(held: Check, profile: Profile) -> Check:
     """Return the check, not trustworthy where it only seems met on another machine; what is counted holds anywhere."""
     if profile.origin == "device" or held.figure.origin == "counted" or held.status == "missed":
@@ -139,13 +149,19 @@ def _objected(held: Check, objectors: Sequence[Objector]) -> Check:
 
 def _doubts(record: EngineRecord, profile: Profile, budget: Budget, compared: EngineRecord | None) -> list[str]:
     """Return why what was measured cannot be believed: another machine, its state, or that of an engine compared."""
-    found = [] if profile.origin == "device" else [f"measured on this {profile.origin}, not on {profile.target}"]
+    found = [] if profile.origin == "device" else [_not_the_device(profile)]
     if all(getattr(budget, name) is None for name in TIMED_LIMITS):
         return found
     keys = dict.fromkeys([record.key, *([compared.key] if compared is not None else [])])
     of_engines = profile.machine.get("engine_doubts", {})
     machine = profile.machine.get("doubts", [])
     return [*found, *machine, *(f"{key}: {of_engines[key]}" for key in keys if key in of_engines)]
+
+
+def _not_the_device(profile: Profile) -> str:
+    if profile.origin == "predicted":
+        return f"not measured on the device: latency is predicted for {profile.target}"
+    return f"measured on this {profile.origin}, not on {profile.target}"
 
 
 def _reference(given: EngineRecord | None, profile: Profile, budget: Budget) -> EngineRecord | None:

@@ -17,13 +17,15 @@ from edgekd.measure.connection import Child, Connection
 
 SERIES_S = 0.015
 """Of one of the three series in which an engine runs."""
+PACE_S = 0.1
+"""The same of the anchor: its first hundredths of a second are some per cent slower than the others."""
 _PROCESS_LIVES = 100
 """Engines a process runs before a fresh one takes its place: memory laid out by chance is averaged over."""
-_MOST_DRIFT = 0.05
-"""Between the medians before and after the counting; medians of short calls are deaf to a processor that was away."""
+_AGREE = 0.05
+"""Relative difference of the two fastest series, above which an engine was disturbed: others only slow it down."""
 _ATTEMPTS = 3
 _HANG_S = 120.0
-_NEAR = 5
+_NEAR = 9
 """Measurements of the anchor whose median is the machine's pace at a moment."""
 
 
@@ -32,11 +34,11 @@ class Timing:
     """What one engine cost."""
 
     ms: float
-    """The median of all calls."""
+    """The mean of the medians of the two fastest series."""
     runs: int
     scatter: float
     disturbed: bool
-    """Whether it drifted in all attempts."""
+    """Whether no two series agree."""
     rows: tuple[dict[str, Any], ...]
 
 
@@ -59,18 +61,19 @@ class Bench:
 
     def time(self, runtime: str, engine: Path, series_s: float = SERIES_S) -> Timing:
         """Run an engine; it is run again where it was disturbed. Raises MeasurementError or TargetError."""
-        for attempt in range(_ATTEMPTS):
+        series: list[float] = []
+        for _ in range(_ATTEMPTS):
             answer = self._ask(runtime, engine, series_s)
-            first, second = answer["ms"]
-            disturbed = abs(first / second - 1) > _MOST_DRIFT
-            if not disturbed or attempt == _ATTEMPTS - 1:
-                break
-        ms = min(first, second) if disturbed else (first + second) / 2
-        return Timing(ms, answer["runs"], answer["scatter"], disturbed, tuple(answer["rows"]))
+            series += answer["ms"]
+            fastest, second = sorted(series)[:2]
+            if disturbed := second / fastest - 1 > _AGREE:
+                continue
+            break
+        return Timing((fastest + second) / 2, answer["runs"], answer["scatter"], disturbed, tuple(answer["rows"]))
 
     def pace(self, runtime: str) -> None:
         """Run the anchor once more."""
-        self.anchors[runtime].append(self.time(runtime, anchor.FILE).ms)
+        self.anchors[runtime].append(self.time(runtime, anchor.FILE, PACE_S).ms)
 
     def pace_now(self, runtime: str) -> float:
         """Return the latency of the anchor, ms, at this moment: the median of its last few measurements."""

@@ -12,7 +12,7 @@ from random import Random
 import onnx
 
 from edgekd.export.backend import BACKENDS
-from edgekd.fuse.fusion import FUSIONS
+from edgekd.fuse.fusion import Fusion
 from edgekd.kernel import FusedKernel
 from edgekd.kernels.probes import draw
 from edgekd.onnx_graph.graph import read
@@ -56,13 +56,13 @@ class Drawn:
         return list(dict.fromkeys(runtime for _, runtime in self.kernels))
 
 
-def drawn(number: int, schemes: Sequence[str], runtimes: Sequence[str]) -> Drawn:
-    """Draw the network of a number; raises UsageError for a runtime without rules."""
+def drawn(number: int, schemes: Sequence[str], rules: Mapping[str, Fusion]) -> Drawn:
+    """Draw the network of a number; `rules` are those of the runtimes whose kernels are wanted."""
     model = draw(Random(number))  # noqa: S311 – nothing secret
     models = {scheme: model if scheme == FLOAT else quantized(model) for scheme in schemes}
     kernels = {}
     for scheme in schemes:
         graph = read(models[scheme])
-        for runtime in runtimes:
-            kernels[scheme, runtime] = FUSIONS.get(runtime)().kernels(graph)
+        for runtime, own in rules.items():
+            kernels[scheme, runtime] = own.kernels(graph)
     return Drawn(f"{model.graph.name}-{number}", models, kernels)

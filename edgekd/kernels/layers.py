@@ -153,10 +153,15 @@ def global_pool(net: Segment, x: str, *, flat: bool = False) -> str:
     channels = net.shapes[x][:2]
     if not flat and net.dice.chance(0.6):
         return net.add("GlobalAveragePool", [x], (*channels, 1, 1))
-    shape = channels if flat else (*channels, 1, 1)
+    return mean(net, x, (2, 3), channels if flat else (*channels, 1, 1))
+
+
+def mean(net: Segment, x: str, axes: tuple[int, ...], shape: tuple[int, ...]) -> str:
+    """Add the mean over some axes; `shape` is the result's and says whether the axes are kept."""
+    kept = int(len(shape) == len(net.shapes[x]))
     if net.opset < 18:
-        return net.add("ReduceMean", [x], shape, axes=(2, 3), keepdims=int(not flat))
-    return net.add("ReduceMean", [x, net.constant("axes", (2, 3))], shape, keepdims=int(not flat))
+        return net.add("ReduceMean", [x], shape, axes=axes, keepdims=kept)
+    return net.add("ReduceMean", [x, net.constant("axes", axes)], shape, keepdims=kept)
 
 
 def flatten(net: Segment, x: str) -> str:

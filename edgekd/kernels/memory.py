@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import median
 from typing import Any
 
 import numpy as np
 
+from edgekd.fuse.fusion import Fusion
 from edgekd.kernel import MemoryProbe
 from edgekd.kernels.drawn import Drawn, drawn
 from edgekd.measure.connection import Connection
@@ -25,12 +26,12 @@ _HANG_S = 120.0
 
 
 def memory_probes(
-    connection: Connection, schemes: Sequence[str], runtimes: Sequence[str], threads: int, folder: Path
+    connection: Connection, schemes: Sequence[str], rules: Mapping[str, Fusion], threads: int, folder: Path
 ) -> list[MemoryProbe]:
     """Return the peak memory of networks of various sizes, above that of a process that loads none."""
-    networks = _various(schemes, runtimes)
+    networks = _various(schemes, rules)
     found = []
-    for runtime in runtimes:
+    for runtime in rules:
         call = {"verb": "memory", "runtime": runtime, "threads": threads, "batch": 1, "runs": _RUNS, "most_s": 0.5}
         empty_mb = median(_asked(connection, {**call, "engine": None}) for _ in range(_EMPTY))
         for network in networks:
@@ -61,9 +62,9 @@ def _asked(connection: Connection, request: dict[str, Any]) -> float:
         return float(child.ask(request, _HANG_S)["peak_mb"])
 
 
-def _various(schemes: Sequence[str], runtimes: Sequence[str]) -> list[Drawn]:
+def _various(schemes: Sequence[str], rules: Mapping[str, Fusion]) -> list[Drawn]:
     """Return networks as different as possible in weights and activations, the first chosen far from nothing."""
-    candidates = [drawn(_FIRST + number, schemes, runtimes) for number in range(_CANDIDATES)]
+    candidates = [drawn(_FIRST + number, schemes, rules) for number in range(_CANDIDATES)]
     graphs = [read(candidate.models[schemes[0]]) for candidate in candidates]
     sizes = np.log([[weights_bytes(graph) + 1e5, activation_peak_bytes(graph) + 1e5] for graph in graphs])
     apart = np.full(len(candidates), np.inf)

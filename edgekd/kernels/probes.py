@@ -1,6 +1,6 @@
-"""Probe networks: random segments of networks, whose times per operator teach a cost model of fused kernels.
+"""Probe networks: random segments and whole random networks, whose times per operator teach what fused kernels cost.
 
-A probe is never a published network or a part of one as it stands: widths, resolutions, windows, strides and
+A probe is never a published network or a part of one as it stands: depths, widths, resolutions, windows, strides and
 activations are drawn. The work is drawn first, log-uniform, and drafts are thrown until one does about that much, so
 that small and large kernels of every kind come equally often.
 """
@@ -16,8 +16,10 @@ from edgekd.errors import UsageError, suggestion
 from edgekd.kernels.dice import Dice
 from edgekd.kernels.emission import written
 from edgekd.kernels.families import (
+    backbones,
     branches,
     chains,
+    encoders,
     grouped,
     heads,
     mobile,
@@ -29,10 +31,23 @@ from edgekd.kernels.families import (
 )
 from edgekd.kernels.segment import Kind, Segment
 
-GENERATION = 1
+GENERATION = 2
 """Raised whenever a seed gives another network than before, so that no profile is read with the wrong probes."""
 
-_FAMILIES = (stems, chains, residual, mobile, branches, grouped, tokens, heads, upsampling, oddments)
+_FAMILIES = (
+    stems,
+    chains,
+    residual,
+    mobile,
+    branches,
+    grouped,
+    tokens,
+    heads,
+    upsampling,
+    oddments,
+    backbones,
+    encoders,
+)
 _BUILDERS: dict[str, Kind] = {name: kind for family in _FAMILIES for name, kind in family.KINDS.items()}
 
 KINDS: dict[str, float] = {name: kind.weight for name, kind in _BUILDERS.items()}
@@ -44,11 +59,8 @@ USUAL_MACS = (2e5, 6e8)
 ALL_MACS = (1e4, 2e9)
 """Of the others."""
 
-NODES = (3, 24)
 LARGEST_ACTIVATION = 4_000_000
 """Elements."""
-ALL_ACTIVATIONS = 16_000_000
-"""Elements of all activations of a probe together: beyond, even a probe of few MACs takes long."""
 
 TOLERANCE = 1.5
 """A draft is kept when its MACs are within this factor of those wanted."""
@@ -98,9 +110,9 @@ def draft(kind: str, seed: int) -> Segment:
 
 def _fits(segment: Segment, kind: Kind) -> bool:
     return (
-        NODES[0] <= len(segment.nodes) <= NODES[1]
+        kind.nodes[0] <= len(segment.nodes) <= kind.nodes[1]
         and segment.largest_elements <= LARGEST_ACTIVATION
-        and segment.elements <= ALL_ACTIVATIONS
+        and segment.elements <= kind.elements
         and segment.weight_bytes <= kind.weight_bytes
         and segment.macs > 0
     )

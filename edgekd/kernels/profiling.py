@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple, TypeVar
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from edgekd.disk import scratch
 from edgekd.errors import MeasurementError
+from edgekd.fuse.fusion import rules
 from edgekd.kernel import Fit, KernelProfile, Probe
 from edgekd.kernels.bench import Bench, drift
 from edgekd.kernels.drawn import Drawn
@@ -24,10 +27,12 @@ from edgekd.predict.schemes import FLOAT
 from edgekd.stage import Progress
 from edgekd.target import Target
 
-_ROUNDS = 5
+T = TypeVar("T")
+
+_ROUNDS = 3
 _LEAST_PROBES = 30
-_LEARNING = 0.04
-"""Share of the time limit that one round's learning may take; measured once, it is corrected."""
+_LEARNING = 0.08
+"""Share of the time limit that is kept for the last round's learning."""
 MOST_DRIFT = 0.1
 """Of the anchor, between neighbouring fifths of the session; more is told as a doubt."""
 
@@ -50,6 +55,8 @@ def profile_kernels(
     """
     begin = time.monotonic()
     schemes = [FLOAT, *target.schemes()]
+    identity, versions = machine.identified()
+    fusions = rules(runtimes, identity["isa"])
     before = machine.probe()["state"]
     fits: dict[str, Fit] = {}
     with (
@@ -59,24 +66,30 @@ def profile_kernels(
         Bench(connection, threads) as bench,
         progress.task(f"kernels of {target.name}", round(limits.seconds)) as advance,
     ):
-        memory = memory_probes(connection, schemes, runtimes, threads, folder)
+        memory = memory_probes(connection, schemes, fusions, threads, folder)
         advance(round(time.monotonic() - begin), "memory")
-        session = Session(bench, schemes, runtimes, folder)
+        session = Session(bench, schemes, fusions, folder)
+        probes: list[Probe] = []
+        costs: dict[str, Costs] = {}
         learning_s = _LEARNING * limits.seconds
         for number in range(_ROUNDS):
             left_s = limits.seconds - (time.monotonic() - begin)
-            share_s = left_s / (_ROUNDS - number) - learning_s
-            session.round(max(share_s, 0.0), _unsure(session.probes(), fits), advance)
+            share_s = (left_s - learning_s) / (_ROUNDS - number)
+            session.round(max(share_s, 0.0), _unsure(costs), advance)
             start = time.monotonic()
-            fits = _learned(session.probes(), runtimes)
-            learning_s = time.monotonic() - start
-            advance(round(learning_s), ", ".join(f"{runtime} {fit.error:.1%}" for runtime, fit in fits.items()))
+            probes = session.probes()
+            costs = _costs(probes, runtimes)
+            if number == _ROUNDS - 1 or limits.error is not None:
+                fits = _fits(probes, costs)
+            seconds = time.monotonic() - start
+            learning_s = max(learning_s, seconds)
+            said = ", ".join(f"{runtime} {fit.error:.1%}" for runtime, fit in fits.items())
+            advance(round(seconds), said)
             if fits and limits.error is not None and all(fit.error <= limits.error for fit in fits.values()):
                 break
         if not fits:
             raise _too_few(session, runtimes)
         states = [before, machine.probe()["state"]]
-        identity, versions = machine.identified()
         return KernelProfile(
             target=target.name,
             origin="device",
@@ -91,18 +104,36 @@ def profile_kernels(
             versions=versions,
             threads=threads,
             anchor_ms=session.anchor_ms(),
-            probes=tuple(session.probes()),
+            probes=tuple(probes),
             memory=tuple(memory),
             fits=fits,
         )
 
 
-def _learned(probes: Sequence[Probe], runtimes: Sequence[str]) -> dict[str, Fit]:
-    """Return what the probes teach of every runtime; nothing while one of them has too few."""
-    found = {runtime: [probe for probe in probes if probe.runtime == runtime] for runtime in runtimes}
-    if min(map(len, found.values())) < _LEAST_PROBES:
+def _costs(probes: Sequence[Probe], runtimes: Sequence[str]) -> dict[str, Costs]:
+    """Return what kernels cost on every runtime; nothing while one of them has too few probes."""
+    if min(len(_of(probes, runtime)) for runtime in runtimes) < _LEAST_PROBES:
         return {}
-    return {runtime: learned(measured) for runtime, measured in found.items()}
+    return _on_all(runtimes, lambda runtime: Costs(_of(probes, runtime)))
+
+
+def _fits(probes: Sequence[Probe], costs: dict[str, Costs]) -> dict[str, Fit]:
+    """Return how far off the costs are on probes left out."""
+    return _on_all(costs, lambda runtime: learned(_of(probes, runtime), costs[runtime]))
+
+
+def _of(probes: Sequence[Probe], runtime: str) -> list[Probe]:
+    return [probe for probe in probes if probe.runtime == runtime]
+
+
+def _on_all(runtimes: Iterable[str], learn: Callable[[str], T]) -> dict[str, T]:
+    """Return what is learned of every runtime, at the same time: nothing is measured meanwhile.
+
+    Each has one processor to itself, as matrices of a few hundred rows take longer on several than on one.
+    """
+    names = list(runtimes)
+    with threadpool_limits(1), ThreadPoolExecutor() as pool:
+        return dict(zip(names, pool.map(learn, names), strict=True))
 
 
 def _too_few(session: Session, runtimes: Sequence[str]) -> MeasurementError:
@@ -115,11 +146,10 @@ def _too_few(session: Session, runtimes: Sequence[str]) -> MeasurementError:
     )
 
 
-def _unsure(probes: Sequence[Probe], fits: dict[str, Fit]) -> Unsure | None:
+def _unsure(costs: dict[str, Costs]) -> Unsure | None:
     """Return what tells how little is known of a network: the relative deviation of its sums, averaged."""
-    if not fits:
+    if not costs:
         return None
-    costs = {runtime: Costs.of([p for p in probes if p.runtime == runtime], fit) for runtime, fit in fits.items()}
 
     def unsure(network: Drawn) -> float:
         return float(np.mean([costs[runtime].ignorance(kernels) for (_, runtime), kernels in network.kernels.items()]))
@@ -136,5 +166,5 @@ def _drifted(bench: Bench) -> list[str]:
 
 
 def _discarded(session: Session) -> list[str]:
-    said = [f"{session.discarded} engines were disturbed in all attempts and left out"] if session.discarded else []
+    said = [f"{session.discarded} engines were left out, as no two series of them agreed"] if session.discarded else []
     return [*said, *session.refused[:5]]

@@ -10,7 +10,8 @@ from scipy import stats
 
 from edgekd.disk import scratch
 from edgekd.errors import MeasurementError, TargetError
-from edgekd.kernel import KernelProfile, Probe, TimedKernel
+from edgekd.fuse.fusion import rules
+from edgekd.kernel import KernelProfile, Probe, Shape, TimedKernel
 from edgekd.kernels.bench import Bench
 from edgekd.kernels.session import Session
 from edgekd.measure import machine
@@ -21,6 +22,8 @@ from edgekd.stage import Progress
 _NETWORKS = 40
 MOST_SCATTER = 0.08
 """Standard deviation of the drift over probes, above which one factor does not describe it."""
+_UNDISTURBED = 0.8
+"""Share of the probes by which the scatter is judged: changed kernels must show in it, a few disturbed probes not."""
 _DRAWN = re.compile(r"^[a-z-]+-(\d+)$")
 
 
@@ -37,17 +40,17 @@ def reanchored(profile: KernelProfile, progress: Progress) -> tuple[KernelProfil
             f"correct; measure anew with: edgekd profile --target {profile.target} --kernels"
         )
     keys = list(dict.fromkeys((probe.scheme, probe.runtime) for probe in profile.probes))
-    runtimes = list(dict.fromkeys(runtime for _, runtime in keys))
-    numbers = _numbers(profile.probes)
+    fusions = rules(dict.fromkeys(runtime for _, runtime in keys), profile.isa)
+    chosen = numbers(profile.probes)
     with (
         measurement_lock(),
         scratch("edgekd-probes") as folder,
         local() as connection,
         Bench(connection, profile.threads) as bench,
-        progress.task(f"probes of {profile.target} again", len(numbers)) as advance,
+        progress.task(f"probes of {profile.target} again", len(chosen)) as advance,
     ):
-        session = Session(bench, list(dict.fromkeys(s for s, _ in keys)), runtimes, folder)
-        for number in numbers:
+        session = Session(bench, list(dict.fromkeys(s for s, _ in keys)), fusions, folder)
+        for number in chosen:
             session.again(number)
             advance(1)
         again = {(probe.name, probe.scheme, probe.runtime): probe for probe in session.probes()}
@@ -71,7 +74,7 @@ def reanchored(profile: KernelProfile, progress: Progress) -> tuple[KernelProfil
     )
 
 
-def _numbers(probes: Sequence[Probe]) -> list[int]:
+def numbers(probes: Sequence[Probe]) -> list[int]:
     """Return the numbers of networks spread over the profile, those that were measured in every form."""
     found = list(dict.fromkeys(int(match[1]) for probe in probes if (match := _DRAWN.match(probe.name))))
     return [found[i] for i in np.linspace(0, len(found) - 1, min(_NETWORKS, len(found))).round().astype(int)]
@@ -88,12 +91,16 @@ def _drift(
         np.log(found.ms / probe.ms)
         for probe in profile.probes
         if (probe.scheme, probe.runtime) == (scheme, runtime)
-        if (found := again.get((probe.name, scheme, runtime))) is not None
+        if (found := again.get((probe.name, scheme, runtime))) is not None and _weights(found) == _weights(probe)
     ]
     if len(changes) < _NETWORKS // 4:
-        raise MeasurementError(f"only {len(changes)} probes of {scheme} on {runtime} could be measured again")
+        raise MeasurementError(
+            f"only {len(changes)} probes of {scheme} on {runtime} could be measured again; if another edgekd made the "
+            f"profile, measure anew with: edgekd profile --target {profile.target} --kernels"
+        )
     middle = float(np.median(changes))
-    scatter = float(stats.median_abs_deviation(changes, scale="normal"))
+    away = np.quantile(np.abs(np.array(changes) - middle), _UNDISTURBED)
+    scatter = float(away / stats.norm.ppf((1 + _UNDISTURBED) / 2))
     was, now = profile.versions.get(runtime, "unknown"), versions.get(runtime, "unknown")
     said = (
         f"{scheme}/{runtime} {was} -> {now}: drift {np.expm1(middle):+.1%}, scatter {scatter:.1%} "
@@ -105,6 +112,11 @@ def _drift(
             f"edgekd profile --target {profile.target} --kernels"
         )
     return float(np.exp(middle)), said
+
+
+def _weights(probe: Probe) -> list[Shape]:
+    """Return the shapes of all weights: another edgekd may draw another network for a number."""
+    return sorted(timed.kernel.weights for timed in probe.kernels)
 
 
 def _slowed(probe: Probe, factor: float) -> Probe:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from statistics import median
 
-from edgekd.fuse.fusion import FUSIONS
+from edgekd.fuse.fusion import rules
 from edgekd.kernel import KernelProfile, Probe, TimedKernel
 from edgekd.measure import anchor
 from edgekd.onnx_graph.graph import read
@@ -32,10 +32,10 @@ def refined(profile: KernelProfile, network: Path, measured: Profile) -> KernelP
     if ms is None or anchor_ms is None or beside.network != anchor.NAME or not record.layers:
         return None
     graph = read(network)
-    rules = FUSIONS.get(runtime)()
-    kernels = rules.kernels(graph)
+    fusion = rules([runtime], profile.isa)[runtime]
+    kernels = fusion.kernels(graph)
     told = sum(layer.ms for layer in record.layers)
-    found = rules.matched(kernels, record.layers)
+    found = fusion.matched(kernels, record.layers)
     if sum(own for own in found if own is not None) < _LEAST_MATCHED * told:
         return None
     pace = anchor_ms / profile.anchor_ms[runtime]

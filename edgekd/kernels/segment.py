@@ -103,7 +103,7 @@ class Segment:
 
 
 class Kind(NamedTuple):
-    """A kind of segment: what builds it and how often it is drawn, relative to the others."""
+    """A kind of probe: what builds it and how often it is drawn, relative to the others."""
 
     build: Callable[[Segment], object]
     weight: float
@@ -111,3 +111,12 @@ class Kind(NamedTuple):
     """Least and most multiply-accumulate operations: beyond, it would be of a size that nobody builds."""
     weight_bytes: int = 40_000_000
     """At most, in float32."""
+    nodes: tuple[int, int] = (3, 24)
+    """Fewest and most."""
+    elements: int = 16_000_000
+    """Of all activations together, at most: beyond, even a probe of few operations takes long."""
+
+
+def whole_network(build: Callable[[Segment], object], weight: float, nodes: tuple[int, int] = (10, 170)) -> Kind:
+    """Return a kind of whole networks: of more layers, weights and activations than a segment has."""
+    return Kind(build, weight, macs=(2e6, 2e9), weight_bytes=110_000_000, nodes=nodes, elements=40_000_000)

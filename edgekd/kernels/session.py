@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from statistics import median
 
+from threadpoolctl import threadpool_limits
+
 from edgekd.errors import ExportError, MeasurementError
-from edgekd.fuse.fusion import FUSIONS
+from edgekd.fuse.fusion import Fusion
 from edgekd.kernel import Probe, TimedKernel
 from edgekd.kernels.bench import Bench
 from edgekd.kernels.drawn import Drawn, drawn
@@ -19,7 +21,7 @@ from edgekd.stage import Advance
 
 ANCHOR_EVERY = 8
 """Networks between two measurements of the anchor."""
-_CANDIDATES = 6
+CANDIDATES = 2
 """Networks drawn for one that is measured, once there is something to choose by."""
 _MOST_REFUSED = 0.1
 """Share of networks that may be refused before the session is given up."""
@@ -31,26 +33,32 @@ Unsure = Callable[[Drawn], float]
 class Session:
     """What was measured so far; the milliseconds of `probes` are as measured until `paced` restores them."""
 
-    def __init__(self, bench: Bench, schemes: Sequence[str], runtimes: Sequence[str], folder: Path) -> None:
-        self._bench, self._schemes, self._runtimes, self._folder = bench, schemes, runtimes, folder
+    def __init__(self, bench: Bench, schemes: Sequence[str], rules: Mapping[str, Fusion], folder: Path) -> None:
+        self._bench, self._schemes, self._rules, self._folder = bench, schemes, rules, folder
         self._numbers = itertools.count(1)
         self._measured: list[Probe] = []
-        self._count = 0
+        self._count = self._built = 0
         self.discarded = 0
-        """Engines that were disturbed in all attempts."""
+        """Engines of which no two series agreed."""
         self.refused: list[str] = []
         """What a runtime refused, a sentence each."""
 
     def round(self, seconds: float, unsure: Unsure | None, advance: Advance) -> None:
         """Measure for so many seconds; with `unsure` every other network is the least known of some candidates.
 
+        The next network is drawn while the engines of one are built, and nothing else is done while they run: a
+        processor that draws takes caches and memory from the one that runs.
+
         Raises MeasurementError when a runtime refuses more than a few engines, or its process dies.
         """
         end = time.monotonic() + seconds
-        with ThreadPoolExecutor(1) as ahead:
-            for network in self._ahead(ahead, unsure):
+        with ThreadPoolExecutor(1) as ahead, threadpool_limits(1):
+            coming = ahead.submit(self._next, None)
+            for turn in itertools.count():
                 begin = time.monotonic()
-                self._measure(network)
+                network = coming.result()
+                coming = ahead.submit(self._next, unsure if turn % 2 else None)
+                self._measure(network, coming.exception)
                 now = time.monotonic()
                 advance(round(now) - round(begin), f"{self._count} networks")
                 if now > end:
@@ -58,7 +66,7 @@ class Session:
 
     def again(self, number: int) -> None:
         """Measure the network of a number."""
-        self._measure(drawn(number, self._schemes, self._runtimes))
+        self._measure(drawn(number, self._schemes, self._rules))
 
     def raw(self) -> list[Probe]:
         """Return all probes as measured, their `pace` being the latency of the anchor then, ms."""
@@ -73,13 +81,16 @@ class Session:
         """Return the median latency of the anchor by runtime."""
         return {runtime: median(values) for runtime, values in self._bench.anchors.items()}
 
-    def _measure(self, network: Drawn) -> None:
-        if self._count % ANCHOR_EVERY == 0:
-            for runtime in self._runtimes:
-                self._bench.pace(runtime)
+    def _measure(self, network: Drawn, idle: Callable[[], object] = lambda: None) -> None:
+        """Build the engines of a network, wait until all else is done, `idle`, and run them."""
         self._count += 1
         try:
             with network.built(self._folder) as engines:
+                idle()
+                if self._built % ANCHOR_EVERY == 0:
+                    for runtime in self._rules:
+                        self._bench.pace(runtime)
+                self._built += 1
                 for (scheme, runtime), engine in engines.items():
                     self._time(network, scheme, runtime, engine)
         except (ExportError, MeasurementError) as error:
@@ -94,7 +105,7 @@ class Session:
             return
         kernels = network.kernels[scheme, runtime]
         rows = [Layer(**row) for row in timing.rows]
-        matched = FUSIONS.get(runtime)().matched(kernels, rows)
+        matched = self._rules[runtime].matched(kernels, rows)
         probe = Probe(
             name=network.name,
             scheme=scheme,
@@ -109,17 +120,9 @@ class Session:
         )
         self._measured.append(probe)
 
-    def _ahead(self, pool: ThreadPoolExecutor, unsure: Unsure | None) -> Iterator[Drawn]:
-        """Yield networks; the next one is drawn while the last one is measured."""
-        coming = pool.submit(self._next, None)
-        for turn in itertools.count():
-            network = coming.result()
-            coming = pool.submit(self._next, unsure if turn % 2 else None)
-            yield network
-
     def _next(self, unsure: Unsure | None) -> Drawn:
         candidates = [
-            drawn(next(self._numbers), self._schemes, self._runtimes) for _ in range(_CANDIDATES if unsure else 1)
+            drawn(next(self._numbers), self._schemes, self._rules) for _ in range(CANDIDATES if unsure else 1)
         ]
         return max(candidates, key=unsure) if unsure else candidates[0]
 

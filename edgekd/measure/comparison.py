@@ -13,18 +13,21 @@ from edgekd.figure import Figure, Origin
 from edgekd.measure.series import looks_of
 from edgekd.measure.statistics import CONFIDENCE, ratio_bounds, samples_needed
 from edgekd.profile import EngineRecord, latency_name
+from edgekd.target import FLOAT_SCHEMES
 
 TEACHER = "teacher"
+SHARE = "share_of_teacher"
+"""The figure of an engine's latency over that of the teacher's fastest float engine."""
 RESAMPLES = 9999
 
 
 def fastest_teacher(records: Iterable[EngineRecord], percentile: float) -> EngineRecord | None:
-    """Return the teacher's fastest fp32 engine, the baseline of every comparison; None when none was measured."""
+    """Return the teacher's fastest float engine, the baseline of every comparison; None when none was measured."""
     name = latency_name(percentile)
     measured = [
         (figure.value, record)
         for record in records
-        if record.network == TEACHER and record.scheme == "fp32" and (figure := record.figure(name)) is not None
+        if record.network == TEACHER and record.scheme in FLOAT_SCHEMES and (figure := record.figure(name)) is not None
     ]
     return min(measured, key=lambda pair: pair[0])[1] if measured else None
 
@@ -32,11 +35,26 @@ def fastest_teacher(records: Iterable[EngineRecord], percentile: float) -> Engin
 def paired_ratio(record: EngineRecord, reference: EngineRecord, percentile: float, name: str) -> Figure:
     """Return record / reference as a figure called `name`: the median over rounds, with distribution-free bounds.
 
-    Raises MeasurementError when the two were not measured in the same series.
+    Predictions have bounds against the teacher alone. Raises MeasurementError when the two were not measured in the
+    same series.
     """
+    predicted = _predicted_ratio(record, reference, percentile, name)
+    if predicted is not None:
+        return predicted
     values, references, origin = _pairs(record, reference, percentile)
     bounds = ratio_bounds(values, references, looks_of(record))
     return Figure(name=name, origin=origin, samples=len(values), **bounds._asdict())
+
+
+def _predicted_ratio(record: EngineRecord, reference: EngineRecord, percentile: float, name: str) -> Figure | None:
+    """Return the ratio of two predictions, None of what was measured; bounds are known of the share of the teacher."""
+    one, other = (each.figure(latency_name(percentile)) for each in (record, reference))
+    if one is None or other is None or {one.origin, other.origin} != {"predicted"}:
+        return None
+    share = record.figure(SHARE)
+    if reference.network == TEACHER and share is not None:
+        return share.replace(name=name)
+    return one.replace(name=name, value=one.value / other.value, lower=None, upper=None, confidence=None)
 
 
 def bootstrap_ratio(record: EngineRecord, reference: EngineRecord, percentile: float, name: str) -> Figure:

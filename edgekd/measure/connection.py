@@ -40,16 +40,25 @@ def pack(archive: Path) -> Path:
     return archive
 
 
-class Connection:
-    """A place where the device package can be started; here this machine, by the interpreter that runs now."""
+Explained = Callable[[int, str], EdgekdError | None]
+"""What is to be said of an exit status and the last words before it, None for nothing better than them."""
 
-    def __init__(self, archive: Path) -> None:
-        self._command = (sys.executable, str(archive))
+
+class Connection:
+    """A place where the device package can be started, by a command whose pipes lead to it."""
+
+    def __init__(self, command: Sequence[str], explained: Explained | None = None) -> None:
+        self._command = tuple(command)
+        self._explained = explained
         self._started: list[Child] = []
+
+    def sent(self, path: Path) -> str:
+        """Return the path by which the processes started here find a file or folder."""
+        return str(path.resolve())
 
     def start(self, label: str) -> Child:
         """Start one fresh process; `label` names it in messages. Its greeting is awaited by the first `ask`."""
-        child = Child(self._command, label)
+        child = Child(self._command, label, self._explained)
         self._started.append(child)
         return child
 
@@ -75,16 +84,20 @@ class Connection:
 
 @contextmanager
 def local() -> Iterator[Connection]:
-    """Yield a connection to this machine; packs the zipapp, so that what runs here is what a device would get."""
+    """Yield a connection to this machine, by the interpreter that runs now.
+
+    It packs the zipapp, so that what runs here is what a device would get.
+    """
     with scratch("edgekd-device") as folder:
-        yield Connection(pack(folder / "edgekd-device.pyz"))
+        yield Connection((sys.executable, str(pack(folder / "edgekd-device.pyz"))))
 
 
 class Child:
     """One process of the device package. Used as a context manager it is gone at the end, whatever happened."""
 
-    def __init__(self, command: Sequence[str], label: str) -> None:
+    def __init__(self, command: Sequence[str], label: str, explained: Explained | None = None) -> None:
         self.label = label
+        self._explained = explained
         self._greeted = False
         self._pending = b""
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115  (closed with the process)
@@ -178,9 +191,13 @@ class Child:
             raise self._fault(f"wrote no JSON but {line[:200]!r}") from None
         return dict(answer)
 
-    def _fault(self, what: str) -> MeasurementError:
+    def _fault(self, what: str) -> EdgekdError:
+        ended = self._process.poll() if what != "ended" else self._process.wait()
         self._process.kill()
         code = self._process.wait()
+        better = self._explained(code, self._tail()) if self._explained and ended is not None else None
+        if better is not None:
+            return better
         how = f" (exit status {code})" if what == "ended" else ""
         return MeasurementError(f"the measuring process of {self.label} {what}{how}; its last words: {self._tail()}")
 

@@ -28,6 +28,8 @@ class Engine:
     kernels: tuple[Kernel, ...] = ()
     inputs: Path | None = None
     batch: int | None = None
+    computes_as: str | None = None
+    """The runtime that computes its answers where its own is not at hand."""
 
     @property
     def key(self) -> str:

@@ -46,7 +46,8 @@ def outputs(engine: Engine, inputs: Path, destination: Path, *, batch: int, conn
     """
     if not destination.is_file():
         paths = {"engine": engine.path, "inputs": inputs, "outputs": destination}
-        request = {"verb": "evaluate", "runtime": engine.runtime, "threads": 1, "batch": batch}
+        runtime = engine.computes_as or engine.runtime
+        request = {"verb": "evaluate", "runtime": runtime, "threads": 1, "batch": batch}
         with connection.start(engine.key) as child:
             child.ask({**request, **{key: str(path.resolve()) for key, path in paths.items()}}, TIMEOUT_S)
     answers: NDArray[Any] = np.load(destination, allow_pickle=False)

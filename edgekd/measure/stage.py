@@ -13,7 +13,7 @@ from edgekd.artifact import Artifact, ArtifactSet, Format
 from edgekd.device.counters import counters
 from edgekd.disk import whole_file
 from edgekd.errors import EdgekdError, TargetError
-from edgekd.figure import Figure, Origin
+from edgekd.figure import Figure
 from edgekd.measure import machine
 from edgekd.measure.comparison import fastest_teacher
 from edgekd.measure.connection import local
@@ -21,8 +21,9 @@ from edgekd.measure.engine import Engine
 from edgekd.measure.evaluate import evaluate_split
 from edgekd.measure.meter import Reading, Setup, create
 from edgekd.measure.series import Series, measure
-from edgekd.profile import Kernel, Profile
+from edgekd.profile import EngineRecord, Kernel, Profile
 from edgekd.recipe import Recipe
+from edgekd.runtime.session import REFERENCE
 from edgekd.schema import Field, Schema, from_mapping, write_json
 from edgekd.stage import Context, Stage
 
@@ -30,6 +31,8 @@ log = logging.getLogger("edgekd")
 
 _INPUTS = "timing-inputs.npy"
 _WRITTEN_AS: dict[str, Format] = {"onnxruntime": "onnx", "openvino": "openvino"}
+_UNBUILT: Format = "onnx"
+"""What stands for an engine that only the target can build."""
 
 
 class MeasureConfig(Schema):
@@ -73,40 +76,27 @@ class MeasureStage(Stage[MeasureConfig]):
         """Return the artifacts with the profile `measured`: a record per engine, raw values in measurements/."""
         from edgekd.train.data import load, normalised  # heavy, and only this stage needs it
 
-        data = load(context.recipe.data)
         engines = engines_of(artifacts, context)
         if not engines:
             raise EdgekdError("there is no engine to measure; the export stage comes first")
-        origin: Origin = "device" if context.origin_is_device else "host"
+        data = load(context.recipe.data)
         inputs = _timing_inputs(normalised(data.calibration, data), self.config.inputs, context)
-        series = self._latencies(engines, inputs, origin, context)
-        baseline = fastest_teacher(series.records, context.recipe.budget.percentile)
-        accuracy = evaluate_split(
-            engines,
-            normalised(data.validation, data),
-            data.validation.labels,
-            context.folder / "validation",
-            baseline=baseline.key if baseline else None,
-            origin=origin,
-            progress=context.progress,
-            title="accuracy of the engines",
-        )
-        readings = self._readings(engines, inputs, origin, context)
+        series = self._latencies(engines, inputs, context)
+        accuracy = accuracies(engines, series.records, context)
+        readings = self._readings(engines, inputs, context)
         extra = {
             e.key: (*(f for reading in readings for f in reading.figures[e.key]), *accuracy[e.key]) for e in engines
         }
         remarks = [remark for reading in readings for remark in reading.remarks]
-        profile = _profile(series, remarks, extra, origin, context)
-        path = context.folder / "profile.json"
-        write_json(profile, path)
-        return artifacts.add(_artifact(path, profile, engines, artifacts, context))
+        profile = _profile(series, remarks, extra, context)
+        return artifacts.add(stored(profile, engines, artifacts, context))
 
     def ensures(self, artifacts: ArtifactSet, context: Context) -> None:
         """Check that there is a profile."""
         del context
         artifacts.newest(network="measured", written_as="profile")
 
-    def _latencies(self, engines: Sequence[Engine], inputs: Path, origin: Origin, context: Context) -> Series:
+    def _latencies(self, engines: Sequence[Engine], inputs: Path, context: Context) -> Series:
         budget = context.recipe.budget
         return measure(
             engines,
@@ -117,16 +107,24 @@ class MeasureStage(Stage[MeasureConfig]):
             raw=context.run_folder / "measurements" / f"measure-{context.round}.jsonl",
             progress=context.progress,
             title=f"latency of {len(engines)} engines",
-            origin=origin,
+            origin=context.origin,
         )
 
-    def _readings(self, engines: Sequence[Engine], inputs: Path, origin: Origin, context: Context) -> list[Reading]:
+    def _readings(self, engines: Sequence[Engine], inputs: Path, context: Context) -> list[Reading]:
         budget = context.recipe.budget
         raw = context.run_folder / "measurements" / f"round-{context.round}"
         meters = [create("memory", {"processes": self.config.memory_processes}), create("size")]
         meters += [create("energy")] if budget.energy_mj is not None else []
         with local() as connection:
-            setup = Setup(inputs, budget.operating_point, budget.percentile, origin, connection, raw, context.progress)
+            setup = Setup(
+                inputs,
+                budget.operating_point,
+                budget.percentile,
+                context.origin,
+                connection,
+                raw,
+                context.progress,
+            )
             return [meter.measure(engines, setup) for meter in meters]
 
 
@@ -144,12 +142,13 @@ def _refuse_uncounted(runtimes: Sequence[str]) -> None:
 
 
 def engines_of(artifacts: ArtifactSet, context: Context) -> list[Engine]:
-    """Return every built engine of the target's runtimes; integer ones only in the scheme their runtime wants."""
+    """Return every engine of the target's runtimes in the arithmetic its runtime wants, float and integer."""
     kernels: dict[str, tuple[Kernel, ...]] = {}
     found = []
     for runtime in context.target.runtimes:
-        for artifact in artifacts.all(written_as=_WRITTEN_AS[runtime]) if runtime in _WRITTEN_AS else ():
-            if artifact.scheme not in {"fp32", context.target.scheme_for(runtime)}:
+        written_as = _UNBUILT if context.elsewhere else _WRITTEN_AS.get(runtime)
+        for artifact in artifacts.all(written_as=written_as) if written_as is not None else ():
+            if artifact.scheme not in {context.target.float_scheme(runtime), context.target.scheme_for(runtime)}:
                 continue
             if artifact.network not in kernels:
                 kernels[artifact.network] = _kernels(artifact.network, artifacts, context)
@@ -163,8 +162,8 @@ def timing_inputs(artifacts: ArtifactSet, context: Context) -> Path:
 
 
 def _engine(artifact: Artifact, runtime: str, kernels: tuple[Kernel, ...], context: Context) -> Engine:
-    path = context.path(artifact)
-    return Engine(artifact.network, artifact.scheme, runtime, path, artifact.digest, kernels)
+    path, computes_as = context.path(artifact), REFERENCE if context.elsewhere else None
+    return Engine(artifact.network, artifact.scheme, runtime, path, artifact.digest, kernels, computes_as=computes_as)
 
 
 def _kernels(network: str, artifacts: ArtifactSet, context: Context) -> tuple[Kernel, ...]:
@@ -187,22 +186,43 @@ def _timing_inputs(images: np.ndarray, count: int, context: Context) -> Path:
     return path
 
 
-def _profile(
-    series: Series, remarks: Sequence[str], extra: dict[str, tuple[Figure, ...]], origin: Origin, context: Context
-) -> Profile:
+def accuracies(
+    engines: Sequence[Engine], records: Sequence[EngineRecord], context: Context
+) -> dict[str, tuple[Figure, ...]]:
+    """Return accuracy, calibration and the drop against the teacher on the validation split, by engine key."""
+    from edgekd.train.data import load, normalised
+
+    data = load(context.recipe.data)
+    baseline = fastest_teacher(records, context.recipe.budget.percentile)
+    return evaluate_split(
+        engines,
+        normalised(data.validation, data),
+        data.validation.labels,
+        context.folder / "validation",
+        baseline=baseline.key if baseline else None,
+        origin=context.origin,
+        progress=context.progress,
+        title="accuracy of the engines",
+    )
+
+
+def _profile(series: Series, remarks: Sequence[str], extra: dict[str, tuple[Figure, ...]], context: Context) -> Profile:
     told = {**series.machine, "remarks": [*series.machine["remarks"], *remarks]}
     records = [record.replace(figures=(*record.figures, *extra[record.key])) for record in series.records]
-    return machine.profiled(context.target.name, origin, records, told)
+    return machine.profiled(context.target.name, context.origin, records, told)
 
 
-def _artifact(
-    path: Path, profile: Profile, engines: Sequence[Engine], artifacts: ArtifactSet, context: Context
-) -> Artifact:
+def stored(profile: Profile, engines: Sequence[Engine], artifacts: ArtifactSet, context: Context) -> Artifact:
+    """Write the profile of a run's engines and return its artifact, with what is to be said about it."""
+    path = context.folder / "profile.json"
+    write_json(profile, path)
     parents = tuple(a.key for a in artifacts.artifacts if any(context.path(a) == engine.path for engine in engines))
-    processes = len(profile.records[0].per_process["look"])
-    notes = {"engines": f"{len(engines)}, each in {processes} fresh processes, interleaved", "origin": profile.origin}
-    found = {"doubts": [*profile.machine["doubts"], *profile.machine["engine_doubts"].values()]}
-    notes |= {key: "; ".join(said) for key, said in {**found, "remarks": profile.machine["remarks"]}.items() if said}
+    looks = profile.records[0].per_process.get("look")
+    how = f"each in {len(looks)} fresh processes, interleaved" if looks else "none of them built"
+    notes = {"engines": f"{len(engines)}, {how}", "origin": profile.origin}
+    told = profile.machine
+    found = {"doubts": [*told.get("doubts", ()), *told.get("engine_doubts", {}).values()]}
+    notes |= {key: "; ".join(said) for key, said in {**found, "remarks": told.get("remarks")}.items() if said}
     return context.store(
         path, network="measured", format="profile", parents=parents, made_by=MeasureStage.name, notes=notes
     )

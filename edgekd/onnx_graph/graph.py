@@ -39,6 +39,8 @@ class Graph:
     """Tensors known before the network runs; also those a DequantizeLinear makes of integer weights."""
     values: Mapping[str, np.ndarray]
     """Of constants with at most `inference.SMALL` elements, where they are known."""
+    opset: int
+    """Version of the standard operators."""
 
     def producer(self, tensor: str) -> Node | None:
         """Return the operator that writes `tensor`; None for an input and for a stored constant."""
@@ -80,4 +82,5 @@ def read(network: Path | onnx.ModelProto, shapes: Mapping[str, Sequence[int]] | 
         types=types,
         constants=frozenset(name for name in types if name in draft.constants),
         values={name: value for name, value in draft.values.items() if name in types},
+        opset=max((entry.version for entry in model.opset_import if entry.domain in {"", "ai.onnx"}), default=1),
     )

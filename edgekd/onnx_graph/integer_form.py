@@ -20,7 +20,7 @@ _RANGE = 4.0
 
 
 class Stored(NamedTuple):
-    """How one tensor is stored as u8."""
+    """How one tensor is stored: as u8, or as s8."""
 
     zero_point: int
     """0 where it is never negative, else 128."""
@@ -28,13 +28,19 @@ class Stored(NamedTuple):
     """The quantizer stands in the place of the activation that makes the tensor: its integers end where that cuts."""
     limit: float | None = None
     """The largest value it may represent."""
+    signed: bool = False
+    """Whether it is s8."""
+
+    def symmetric(self) -> Stored:
+        """Return how the same tensor is stored as s8 about zero: its integers cut nothing off."""
+        return Stored(0, limit=self.limit, signed=True)
 
 
 def integers(graph: Graph, stored: Mapping[str, Stored], layers: Sequence[Node]) -> Graph:
-    """Return the graph in Q/DQ form: `stored` activations as u8, the weights of `layers` as s8.
+    """Return the graph in Q/DQ form: `stored` activations as u8 or s8, the weights of `layers` as s8.
 
     The quantizer of a tensor that takes its activation's place reads what that activation read. Biases of linear
-    layers with a float output are s32, all others float.
+    layers with a float output are s32 beside u8, all others float.
     """
     return _Writer(graph, stored, layers).result()
 
@@ -99,10 +105,10 @@ class _Writer:
     def _quantize(self, source: str, tensor: str, how: Stored) -> None:
         largest = _RANGE if how.limit is None else how.limit
         self._constant(f"{tensor}.scale", np.float32(self._random.uniform(0.5, 1.0) * largest / 255))
-        self._constant(f"{tensor}.zero_point", np.uint8(how.zero_point))
+        self._constant(f"{tensor}.zero_point", np.int8(0) if how.signed else np.uint8(how.zero_point))
         constants = (f"{tensor}.scale", f"{tensor}.zero_point")
         result = tensor if tensor in self._graph.outputs else f"{tensor}.dequantized"
-        self._tensor(f"{tensor}.quantized", self._shapes[source], "u8")
+        self._tensor(f"{tensor}.quantized", self._shapes[source], "s8" if how.signed else "u8")
         self._tensor(result, self._shapes[source], "f32")
         inner = f"{tensor}.quantized"
         self._nodes.append(Node("QuantizeLinear", f"{tensor}/quantize", (source, *constants), (inner,)))
@@ -125,6 +131,8 @@ class _Writer:
     def _bias_is_integer(self, node: Node) -> bool:
         """Return whether a linear layer's result stays float: ONNX Runtime runs it in float without integer bias."""
         output = node.outputs[0]
+        if any(how.signed for how in self._stored.values()):
+            return False
         absorbed = [
             user.outputs[0] in self._stored and self._stored[user.outputs[0]].absorbs
             for user in self._graph.consumers(output)

@@ -38,11 +38,11 @@ _ACTIVATIONS = {"relu", "clip"}
 _KEEP_SIGN = {"moving", "average_pool", "add", "concat"}
 
 
-def quantized(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Return the network in Q/DQ form of scheme u8w8, batch 1 and simplified, with weights of the right shape.
+def quantized(model: onnx.ModelProto, *, symmetric: bool = False) -> onnx.ModelProto:
+    """Return the network in Q/DQ form, batch 1 and simplified, with weights of the right shape.
 
-    Needs opset 13, to which older models are raised. Raises UsageError for a model that holds integers already, and
-    what `graph.read` raises.
+    The form is that of scheme u8w8 or, `symmetric`, of s8. Needs opset 13, to which older models are raised. Raises
+    UsageError for a model that holds integers already, and what `graph.read` raises.
     """
     graph = read(model)
     if any(node.op.endswith(("QuantizeLinear", "QLinearConv", "ConvInteger")) for node in graph.nodes):
@@ -50,7 +50,10 @@ def quantized(model: onnx.ModelProto) -> onnx.ModelProto:
     versions = {entry.domain: entry.version for entry in model.opset_import}
     graph, versions = writing.raised(graph, versions, integer_form.OPSET)
     graph = normal_form.normalised(graph)
-    return writing.model(integer_form.integers(graph, stored_tensors(graph), layers(graph)), versions)
+    stored = stored_tensors(graph)
+    if symmetric:
+        stored = {name: how.symmetric() for name, how in stored.items()}
+    return writing.model(integer_form.integers(graph, stored, layers(graph)), versions)
 
 
 def layers(graph: Graph) -> tuple[Node, ...]:

@@ -12,7 +12,7 @@ from edgekd.bundle import Description, Preprocessing, Shipment
 from edgekd.errors import MeasurementError
 from edgekd.figure import Figure
 from edgekd.gate import verdict as gate
-from edgekd.measure.comparison import fastest_teacher, paired_ratio
+from edgekd.measure.comparison import SHARE, fastest_teacher, paired_ratio
 from edgekd.measure.engine import Engine
 from edgekd.measure.evaluate import evaluate_split
 from edgekd.measure.stage import engines_of
@@ -23,6 +23,7 @@ from edgekd.profile import EngineRecord, Profile, latency_name
 from edgekd.report import Round, Row, RunReport
 from edgekd.schema import write_json
 from edgekd.stage import Context
+from edgekd.target import FLOAT_SCHEMES
 from edgekd.train import data
 from edgekd.train.dataset import DataSet
 
@@ -48,7 +49,7 @@ def close(  # noqa: PLR0917
     engines = {engine.key: engine for engine in engines_of(artifacts, context)}
     teacher = fastest_teacher(profile.records, budget.percentile)
     if teacher is None:
-        raise MeasurementError("the profile holds no fp32 engine of the teacher to compare with")
+        raise MeasurementError("the profile holds no float engine of the teacher to compare with")
     tested = _test([engines[chosen.key], engines[teacher.key]], teacher.key, context)
     verdict = gate.judge(confirmed.chosen, confirmed.profile, budget, tested[chosen.key])
     rows = _rows(profile, chosen, teacher, artifacts, budget.percentile, tested)
@@ -69,6 +70,15 @@ def close(  # noqa: PLR0917
         stages=tuple(runner.lines),
         machine=confirmed.profile.machine,
         versions=profile.versions,
+        unfinished=_left_to_do(chosen, profile) if context.elsewhere else None,
+    )
+
+
+def _left_to_do(chosen: EngineRecord, profile: Profile) -> str:
+    """Return what is left to do where the device was not at hand."""
+    return (
+        f"build and measure bundle/variants/{chosen.scheme}/model.onnx on {profile.target} itself; edgekd has no "
+        "connection to devices yet"
     )
 
 
@@ -82,7 +92,7 @@ def _test(engines: list[Engine], baseline: str, context: Context) -> dict[str, t
         loaded.test.labels,
         context.run_folder / "test",
         baseline=baseline,
-        origin="device" if context.origin_is_device else "host",
+        origin=context.origin,
         progress=context.progress,
         title="accuracy on the test split",
     )
@@ -100,14 +110,14 @@ def _rows(  # noqa: PLR0917
     steps = dict.fromkeys((record.network, record.scheme) for record in profile.records)
     order = {artifact.network: place for place, artifact in enumerate(artifacts.all(written_as="torch"))}
     rows, before = [], teacher
-    for network, scheme in sorted(steps, key=lambda step: (order.get(step[0], 0), step[1] != "fp32")):
+    for network, scheme in sorted(steps, key=lambda step: (order.get(step[0], 0), step[1] not in FLOAT_SCHEMES)):
         record = _fastest(profile, network, scheme, percentile)
         if record.network == chosen.network and record.scheme == chosen.scheme:
             record = chosen
         counted = [f for a in artifacts.all(network=network, written_as="torch") for f in a.figures]
         figures = [
             _renamed(record, latency_name(percentile)),
-            paired_ratio(record, teacher, percentile, "share_of_teacher"),
+            paired_ratio(record, teacher, percentile, SHARE),
             paired_ratio(before, record, percentile, "speedup_over_previous"),
             *(f for name in _SHOWN if (f := record.figure(name))),
             *(f.replace(name=f"{f.name}_test") for f in tested.get(record.key, ())),
@@ -161,6 +171,7 @@ def _ship(  # noqa: PLR0917
                 engine=engines[record.key].path,
                 onnx=context.path(onnx),
                 figures=tuple(shown.values()),
+                built=not context.elsewhere,
             )
         )
     source = artifacts.newest(network=chosen.network, scheme="fp32", written_as="onnx")
@@ -175,7 +186,22 @@ def _ship(  # noqa: PLR0917
         class_names=loaded.class_names,
         versions=profile.versions,
     )
-    bundle.write(folder, description, shipments)
+    bundle.write(folder, description, shipments, _beside(shipments, chosen, profile, artifacts, context))
+
+
+def _beside(
+    shipments: Sequence[Shipment], chosen: EngineRecord, profile: Profile, artifacts: ArtifactSet, context: Context
+) -> list[Shipment]:
+    """Return the chosen network in the arithmetic no engine was chosen in; the device may find that one faster."""
+    if not context.elsewhere:
+        return []
+    shipped = {shipment.scheme for shipment in shipments}
+    found = {r.scheme: r for r in profile.records if r.network == chosen.network and r.scheme not in shipped}
+    files = {
+        scheme: context.path(artifacts.newest(network=chosen.network, scheme=scheme, written_as="onnx"))
+        for scheme in found
+    }
+    return [Shipment(found[s].runtime, chosen.network, s, engine=file, onnx=file) for s, file in files.items()]
 
 
 def _preprocessing(loaded: DataSet) -> Preprocessing:

@@ -31,13 +31,16 @@ class Confirmed:
 
 
 def confirm(chosen: EngineRecord, profile: Profile, artifacts: ArtifactSet, context: Context) -> Confirmed:
-    """Return the chosen engine as measured afresh, interleaved with the teacher's fastest fp32 engine.
+    """Return the chosen engine as measured afresh, interleaved with the teacher's fastest float engine.
 
+    What was predicted stays as it is: nobody was lucky.
     Raises MeasurementError when there is no such engine of the teacher, or a process dies or hangs.
     """
+    if profile.origin == "predicted":
+        return Confirmed(chosen, profile)
     teacher = fastest_teacher(profile.records, context.recipe.budget.percentile)
     if teacher is None:
-        raise MeasurementError("the profile holds no fp32 engine of the teacher to compare with")
+        raise MeasurementError("the profile holds no float engine of the teacher to compare with")
     before = list({record.key: record for record in (chosen, teacher)}.values())
     series = _series(before, profile, artifacts, context)
     renewed = _renewed(before, profile, series)

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from edgekd import recipe as recipes
 from edgekd.errors import UsageError
-from edgekd.pipeline.request import Request
+from edgekd.pipeline.request import RECIPE, Request
 from edgekd.recipe import DataSpec, ModelSpec, Recipe
-
-RECIPE = "config.resolved.yaml"
 
 
 def refuse_foreign(asked: Request) -> None:

@@ -22,8 +22,8 @@ from edgekd.measure import machine
 from edgekd.measure.turns import usable_cores
 from edgekd.pipeline import closing
 from edgekd.pipeline.confirmation import Confirmed, confirm
-from edgekd.pipeline.folder import RECIPE, refuse_foreign
-from edgekd.pipeline.request import Request
+from edgekd.pipeline.folder import refuse_foreign
+from edgekd.pipeline.request import RECIPE, TARGET, Request
 from edgekd.pipeline.runner import Runner
 from edgekd.pipeline.stages import configured, refuse_early
 from edgekd.pipeline.subject import digest_of_subject
@@ -60,7 +60,7 @@ def compress(asked: Request, progress: Progress) -> RunReport:
     where it stopped when it is asked for again.
     """
     begin = time.monotonic()
-    stages = configured(asked.recipe, asked.source)
+    stages = configured(asked.recipe, asked.source, elsewhere=asked.elsewhere)
     torch.set_num_threads(asked.recipe.threads or usable_cores())
     context = context_of(asked, progress)
     with _shortages_told(context):
@@ -116,6 +116,7 @@ def _judge(artifacts: ArtifactSet, context: Context) -> Turn:
         verdict=verdict.replace(reasons=(*verdict.reasons, why)) if why else verdict,
         predicted_ms=predicted.value if predicted else None,
         measured_ms=measured.value,
+        origin=measured.origin,
         correction=correction,
     )
     return Turn(artifacts, profile, chosen, confirmed, verdict, told)
@@ -156,6 +157,7 @@ def context_of(asked: Request, progress: Progress) -> Context:
         recipe=asked.recipe,
         target=asked.target,
         origin_is_device=asked.target.name == asked.host,
+        elsewhere=asked.elsewhere,
         progress=progress,
     )
 
@@ -163,6 +165,7 @@ def context_of(asked: Request, progress: Progress) -> Context:
 def _write_inputs(asked: Request) -> None:
     (asked.run_folder / "run.json").unlink(missing_ok=True)  # of a run with another key: its verdict no longer holds
     write_text(dump_yaml(asked.recipe.plain()), asked.run_folder / RECIPE)
+    write_text(dump_yaml(asked.target.plain()), asked.run_folder / TARGET)
     write_json(machine.probe(), asked.run_folder / "environment.json")
 
 

@@ -36,7 +36,7 @@ def _text(asked: Request) -> str:
         f"{len(loaded.test.labels)} test; teacher: {macs / 1e6:.1f} MMACs",
         "stages:",
     ]
-    for stage in configured(recipe, asked.source):
+    for stage in configured(recipe, asked.source, elsewhere=asked.elsewhere):
         images = sum(loop.epochs for _, loop in loops(stage.config, stage.name)) * len(loaded.train.labels)
         seconds = images * macs * _PASSES / speed
         training = (

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import platform
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from edgekd import __version__, catalogue
 from edgekd import recipe as recipes
 from edgekd import target as targets
-from edgekd.errors import UsageError
+from edgekd.errors import TargetError, UsageError
 from edgekd.measure import machine
 from edgekd.recipe import Recipe, Source
 from edgekd.report import RunReport
@@ -30,6 +31,12 @@ class Request:
     """Where the recipe's keys stand."""
 
     @property
+    def elsewhere(self) -> bool:
+        """Return whether the target's engines run only on the target, which is not this machine."""
+        foreign = self.target.machine != platform.machine() or self.target.needs_gpu
+        return foreign and self.target.name != self.host
+
+    @property
     def key(self) -> str:
         """Return the digest by which a finished run is known again."""
         return digest_of({"recipe": self.recipe.plain(), "target": self.target.plain(), "version": __version__})
@@ -46,6 +53,18 @@ class Request:
         return report if report.key == self.key else None
 
 
+RECIPE, TARGET = "config.resolved.yaml", "target.yaml"
+"""Files of a run folder: what was asked for, so that a run can be taken up again."""
+
+
+def resumed(run_folder: Path) -> Request:
+    """Return the request of a run that was begun in a folder; raises UsageError where none was."""
+    recipe, target = run_folder / RECIPE, run_folder / TARGET
+    if not (recipe.is_file() and target.is_file()):
+        raise UsageError(f"--resume {run_folder}: no run was begun there; give the folder of one (it holds {RECIPE})")
+    return resolve(str(recipe), str(target), run_folder, ())
+
+
 def resolve(recipe: str, target: str | None, run_folder: Path | None, overrides: tuple[str, ...]) -> Request:
     """Read the recipe, probe this machine and resolve the target; raises UsageError for whatever does not exist."""
     path = catalogue.find("recipes", recipe)
@@ -54,5 +73,10 @@ def resolve(recipe: str, target: str | None, run_folder: Path | None, overrides:
     host = machine.host_target()
     with (Source() if target else source).located():
         resolved = targets.load(asked, host)
+    if resolved.predict_only:
+        raise TargetError(
+            f"{resolved.name} is predict-only: {resolved.predict_only}, so nothing is built for it; what a network "
+            f"would cost there says: edgekd predict MODEL --target {resolved.name}"
+        )
     folder = run_folder or Path("runs") / f"{path.stem}-{resolved.name}"
     return Request(loaded.replace(target=resolved.name), resolved, asked, host, folder, source)

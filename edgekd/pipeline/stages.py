@@ -10,6 +10,7 @@ from edgekd.distill.stage import DistillStage
 from edgekd.errors import UsageError, suggestion
 from edgekd.export.stage import ExportStage
 from edgekd.measure.stage import MeasureStage
+from edgekd.predict.stage import PredictStage
 from edgekd.prune.stage import PruneStage
 from edgekd.quantize.stage import QuantizeStage
 from edgekd.recipe import Recipe, Source
@@ -77,15 +78,19 @@ def loops(config: Schema, path: str) -> Iterator[tuple[str, LoopConfig]]:
             yield from loops(value, f"{path}.{name}")
 
 
-def configured(recipe: Recipe, source: Source | None = None) -> list[Stage[Any]]:
-    """Return the stages of a recipe with their options; raises UsageError for unknown stages and options."""
+def configured(recipe: Recipe, source: Source | None = None, *, elsewhere: bool = False) -> list[Stage[Any]]:
+    """Return the stages of a recipe with their options; raises UsageError for unknown stages and options.
+
+    For a target that is `elsewhere` the last one predicts what it cannot measure.
+    """
     source = source or Source()
     known = {kind.name: kind for kind in STAGES}
     for name in recipe.stages:
         if name not in known:
             with source.located("stages"):
                 raise UsageError(f"unknown stage '{name}' in the recipe; {suggestion(name, known)}", name)
-    chosen = [kind for kind in STAGES if kind.name in recipe.stages or kind.name in _ALWAYS]
+    stages: list[type[Stage[Any]]] = [PredictStage if elsewhere and k is MeasureStage else k for k in STAGES]
+    chosen = [kind for kind in stages if kind.name in recipe.stages or kind.name in _ALWAYS]
     return [
         kind(
             from_mapping(

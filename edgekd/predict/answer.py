@@ -8,7 +8,7 @@ from pathlib import Path
 
 from edgekd.errors import UsageError
 from edgekd.figure import Figure
-from edgekd.fuse.fusion import FUSIONS
+from edgekd.fuse.fusion import rules
 from edgekd.kernel import KernelProfile
 from edgekd.onnx_graph.graph import Graph, read
 from edgekd.onnx_graph.placement import quantized
@@ -63,7 +63,7 @@ def answers(
 
 def _answer(graph: Graph, profile: KernelProfile, runtime: str, scheme: str, most: int) -> Answer:
     model = LatencyModel(profile, runtime)
-    kernels = FUSIONS.get(runtime)().kernels(graph)
+    kernels = rules([runtime], profile.isa)[runtime].kernels(graph)
     prediction = model.predicted(kernels)
     costly = sorted(range(len(kernels)), key=lambda number: -prediction.kernels[number].ms)[:most]
     found = {number: widths(graph, kernels, model, number) for number in costly}

@@ -77,11 +77,12 @@ class CodeCost:
     def __call__(self, kernels: Sequence[FusedKernel], footprints: Sequence[float]) -> tuple[Array, Array, Array]:
         """Return mean and variance of the logarithm of the milliseconds, and what of it further probes could take away.
 
-        All (n,). Where the rates alone predict, nothing is known of the latter and it is 0.
+        All (n,). Where the rates alone predict, because probes were few, the latter is all of it.
         """
         log = np.log(self._summed(work(kernels))) + self.offset
         if self.process is None:
-            return log, np.full(len(kernels), self.spread**2), np.zeros(len(kernels))
+            variance = np.full(len(kernels), self.spread**2)
+            return log, variance, variance
         features = self._standardised(description(kernels, footprints))
         variance = self.process.variance(features)
         return log + self.process.mean(features), variance + self.process.noise, variance
@@ -207,7 +208,10 @@ def executed(probes: Iterable[Probe]) -> dict[str, float]:
 
 
 def samples(probes: Iterable[Probe], beside: Overhead) -> dict[str, Sample]:
-    """Return the measured kernels by law; what was told of them is scaled to the latency of the whole call."""
+    """Return the measured kernels by law; what was told of them is scaled to the latency of the whole call.
+
+    Equal kernels of one probe are one, with the mean of their times.
+    """
     found: dict[str, Sample] = defaultdict(Sample)
     for probe in probes:
         size = float(footprint([timed.kernel for timed in probe.kernels]))
@@ -216,9 +220,12 @@ def samples(probes: Iterable[Probe], beside: Overhead) -> dict[str, Sample]:
         rest = probe.rows_ms - sum(ms for _, _, ms in measured) + (probe.rows - len(measured)) * beside.row_ms
         told = sum(corrected) + max(rest, 0.0)
         scale = float(np.clip((probe.ms - beside.call_ms) / max(told, 1e-4), 0.8, 1.25))
+        alike: dict[tuple[str, FusedKernel], list[float]] = defaultdict(list)
         for (kernel, name, _), ms in zip(measured, corrected, strict=True):
+            alike[name, kernel].append(max(ms * scale, _LEAST_MS))
+        for (name, kernel), values in alike.items():
             sample = found[name]
             sample.kernels.append(kernel)
             sample.footprints.append(size)
-            sample.ms.append(max(ms * scale, _LEAST_MS))
+            sample.ms.append(float(np.mean(values)))
     return found

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 
 from edgekd.errors import UsageError
 from edgekd.figure import Figure
@@ -73,7 +74,8 @@ class LatencyModel:
         self.runtime = runtime
         self.samples = len(measured)
         self._fit: Fit = fit
-        self._costs = Costs.of(measured, fit)
+        with threadpool_limits(1):  # matrices of this size take longer on several processors than on one
+            self._costs = Costs.of(measured, fit)
 
     @property
     def call_ms(self) -> float:

@@ -30,11 +30,11 @@ class LeftOut(NamedTuple):
     """Relative deviation that the kernels' deviations add up to."""
 
 
-def learned(probes: Sequence[Probe]) -> Fit:
-    """Return the fit of one runtime's probes; raises EdgekdError for fewer than 20."""
+def learned(probes: Sequence[Probe], costs: Costs | None = None) -> Fit:
+    """Return the fit of one runtime's probes, of which `costs` were learned; raises EdgekdError for fewer than 20."""
     if len(probes) < _LEAST_PROBES:
         raise EdgekdError(f"{len(probes)} probes teach nothing about kernels, at least {_LEAST_PROBES} are needed")
-    relevances = Costs(probes).relevances
+    relevances = (costs or Costs(probes)).relevances
     seen = left_out(probes, relevances)
     errors = np.log(seen.measured_ms / seen.predicted_ms)
     common, own = _deviations(errors, seen.own)

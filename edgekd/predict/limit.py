@@ -6,12 +6,13 @@ from edgekd.budget import Budget
 from edgekd.errors import EdgekdError
 from edgekd.predict.predictor import measured_ms
 from edgekd.profile import Profile, latency_name
+from edgekd.target import FLOAT_SCHEMES
 
 
 def limit_ms(budget: Budget, profile: Profile) -> float | None:
-    """Return the stricter of `latency_ms` and `latency_ratio` x the teacher's fastest fp32 engine, None for neither.
+    """Return the stricter of `latency_ms` and `latency_ratio` x the teacher's fastest float engine, None for neither.
 
-    Raises EdgekdError when a ratio is asked for and the profile holds no fp32 engine of the teacher.
+    Raises EdgekdError when a ratio is asked for and the profile holds no float engine of the teacher.
     """
     limits = [] if budget.latency_ms is None else [budget.latency_ms]
     if budget.latency_ratio is not None:
@@ -20,11 +21,11 @@ def limit_ms(budget: Budget, profile: Profile) -> float | None:
 
 
 def teacher_ms(budget: Budget, profile: Profile) -> float:
-    """Return the measured latency of the teacher's fastest fp32 engine; raises EdgekdError when there is none."""
+    """Return the measured latency of the teacher's fastest float engine; raises EdgekdError when there is none."""
     measured = [
         latency
         for record in profile.records
-        if record.network == "teacher" and record.scheme == "fp32"
+        if record.network == "teacher" and record.scheme in FLOAT_SCHEMES
         if (latency := measured_ms(record, budget.percentile)) is not None
     ]
     if not measured:

@@ -16,7 +16,12 @@ WORK = ("call", "macs", "filled_macs", "bytes_read", "bytes_written", "bytes_of_
 """Of one kernel: 1, multiplications, those of channels filled up to whole vectors, bytes, and output positions."""
 _LANES = 16
 """Values of a vector register; the description tells by how much channels miss a multiple of it and of half of it."""
-_FUSED = ("Add", "Mul", "Relu", "Clip", "Sigmoid", "HardSigmoid", "HardSwish", "Swish", "Gelu", "Elu", "Tanh")
+_FUSED = (
+    *("Add", "Mul", "Relu", "Clip", "Sigmoid", "HardSigmoid", "HardSwish", "Swish", "Gelu", "Elu", "Tanh"),
+    *("LeakyRelu", "FakeQuantize", "BatchNormalization", "Softplus", "Div"),
+)
+_EITHER = ("pool", "transpose")
+"""Codes whose kernels are others for bytes than for floats."""
 _PAGE = 4096
 """Bytes: streams that lie a multiple of it apart fall into the same lines of the first cache."""
 _WAYS = 8
@@ -31,7 +36,9 @@ def law(kernel: FusedKernel) -> str:
     """Return the name under which kernels are compared: the code, and what makes it several times slower."""
     general = ".general" if _is_general(kernel) else ""
     aliased = ".aliased" if kernel.code.removeprefix("q").startswith("reorder") and _is_aliased(kernel) else ""
-    return f"{kernel.code}{general}{aliased}"
+    last = ".channels_last" if _keeps_last(kernel) else ""
+    narrow = ".bytes" if kernel.types[0] in {"u8", "s8"} and kernel.code.startswith(_EITHER) else ""
+    return f"{kernel.code}{general}{aliased}{last}{narrow}"
 
 
 def work(kernels: Sequence[FusedKernel]) -> Array:
@@ -47,10 +54,16 @@ def description(kernels: Sequence[FusedKernel], footprints: Sequence[float]) -> 
 
 def _work(kernel: FusedKernel) -> tuple[float, ...]:
     inputs, outputs = channels(kernel)
-    filled = kernel.macs * (_filled(inputs) / inputs if kernel.weights else 1.0) * _filled(outputs) / outputs
+    operations = _operations(kernel)
+    filled = operations * (_filled(inputs) / inputs if kernel.weights else 1.0) * _filled(outputs) / outputs
     positions = prod(kernel.output) / outputs
     sizes = (kernel.bytes_read, kernel.bytes_written, kernel.bytes_of_weights)
-    return (1.0, kernel.macs, filled, *sizes, positions)
+    return (1.0, operations, filled, *sizes, positions)
+
+
+def _operations(kernel: FusedKernel) -> int:
+    """Return the multiplications; of windows without weights how often something is looked at."""
+    return kernel.macs or (prod(kernel.output) * kernel.window if kernel.window > 1 else 0)
 
 
 def channels(kernel: FusedKernel) -> tuple[int, int]:
@@ -100,9 +113,16 @@ def _described(kernel: FusedKernel, footprint: float) -> tuple[float, ...]:
         np.log(_run(kernel)),
         float(len([size for size in kernel.output if size > 1])),
         *(float(name in kernel.fused) for name in _FUSED),
+        float(len(kernel.fused)),
         float(kernel.types[0] in {"u8", "s8"}),
         float(kernel.types[2] in {"u8", "s8"}),
     )
+
+
+def _keeps_last(kernel: FusedKernel) -> bool:
+    """Return whether a map is resized whose channels lie last."""
+    resizes = kernel.code.startswith("resize") and len(kernel.output) == 4 and len(kernel.inputs[0]) == 4
+    return resizes and kernel.output[1] != kernel.inputs[0][1]
 
 
 def _is_aliased(kernel: FusedKernel) -> bool:

@@ -72,10 +72,27 @@ class Roofline:
 
     def latency_ms(self, kernels: Sequence[FusedKernel], percentile: float = 50) -> Figure:
         """Return the predicted latency with its bounds, of the percentile that the measured figures are of."""
-        found = self(work(kernels)[None])
+        return self.latency_of(work(kernels), percentile)
+
+    def latency_of(self, asked: Array, percentile: float = 50) -> Figure:
+        """Return the same of a network whose work (8,) is known."""
+        return self._figure(latency_name(percentile), self(asked[None]))
+
+    def ratio_of(self, asked: Array, reference: Array, name: str) -> Figure:
+        """Return the latency of one network over that of another, as a figure called `name`.
+
+        What is not known of the board slows both of them, so the ratio is surer than either.
+        """
+        mean, covariance = self._boards.posterior(np.stack([asked, reference]))
+        apart = np.array([1.0, -1.0])
+        noise = 2 * self._prior.noise**2 if not np.array_equal(asked, reference) else 0.0
+        deviation = np.sqrt(max(float(apart @ covariance @ apart), 0.0) + noise)
+        return self._figure(name, Prediction(np.array([apart @ mean]), np.array([deviation])))
+
+    def _figure(self, name: str, found: Prediction) -> Figure:
         lower, upper = bounds_ms(found)
         return Figure(
-            name=latency_name(percentile),
+            name=name,
             value=float(np.exp(found.mean[0])),
             origin="predicted",
             samples=self._samples,

@@ -14,22 +14,27 @@ from edgekd.onnx_graph.graph import Graph, read
 from edgekd.predict.board import Board
 from edgekd.predict.known_boards import known_boards
 from edgekd.predict.roofline import Roofline
-from edgekd.target import Target
+from edgekd.target import BoardFacts, Target
 
 _LAYOUT = "reorder"
 
 
-def roofline(target: Target, figures: Path | None) -> Roofline:
-    """Return the model of a target by its datasheet; `figures` is a CSV file of networks measured there.
-
-    Raises TargetError when the target file holds no such facts, UsageError for a fault in the figures.
-    """
+def facts_of(target: Target) -> BoardFacts:
+    """Return what a target's datasheet says; raises TargetError when the target file holds no such facts."""
     if target.board is None:
         raise TargetError(
             f"no kernel profile of {target.name} is known, nor what its datasheet says; on the device itself run: "
             f"edgekd profile --target {target.name} --kernels"
         )
-    facts = target.board
+    return target.board
+
+
+def roofline(target: Target, figures: Path | None) -> Roofline:
+    """Return the model of a target by its datasheet; `figures` is a CSV file of networks measured there.
+
+    Raises what `facts_of` does, and UsageError for a fault in the figures.
+    """
+    facts = facts_of(target)
     board = Board(target.name, facts.dense_tflops.value, facts.vector_tflops.value, facts.bandwidth_gbs.value)
     if figures is None:
         return Roofline.uncalibrated(board, known_boards())

@@ -72,7 +72,8 @@ class FilledMacs(Cost):
 
 def shipped_schemes(context: Context) -> tuple[str, ...]:
     """Return the arithmetic the run may ship its network in."""
-    return (*context.target.schemes(), "fp32") if "quantize" in context.recipe.stages else ("fp32",)
+    floats = context.target.float_schemes()
+    return (*context.target.schemes(), *floats) if "quantize" in context.recipe.stages else floats
 
 
 def channel_step(context: Context) -> int:

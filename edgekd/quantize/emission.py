@@ -63,7 +63,8 @@ def _freeze_pool(network: fx.GraphModule, node: fx.Node) -> None:
 def _freeze_bias(network: fx.GraphModule, layer: fx.Node) -> None:
     """Store the bias of a linear layer with a float output as int32: ONNX Runtime runs it in float otherwise.
 
-    All other biases stay float; engines round them to the same steps when they load the file.
+    All other biases stay float; engines round them to the same steps when they load the file. So do those behind
+    symmetric activations: TensorRT, which wants these, takes no int32 bias.
     """
     x, weight, *bias = arguments(layer)
     source, integers = maker(network, x), maker(network, weight)
@@ -71,6 +72,8 @@ def _freeze_bias(network: fx.GraphModule, layer: fx.Node) -> None:
     if not bias or not isinstance(bias[0], fx.Node) or all(isinstance(o, QuantizeDequantize) for o in outputs):
         return
     if not isinstance(source, QuantizeDequantize) or not isinstance(integers, IntegerWeight):
+        return
+    if source.dtype == torch.int8:
         return
     values, scale = network.get_parameter(str(bias[0].target)).detach(), source.scale * integers.scale
     if float((values / scale).abs().max()) >= 2**30:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -171,8 +171,7 @@ class QuantizeStage(Stage[QuantizeConfig]):
 
     def _percent(self, name: str, value: float, context: Context) -> Figure:
         samples = len(data.load(context.recipe.data).validation)
-        origin: Literal["device", "host"] = "device" if context.origin_is_device else "host"
-        return Figure(name=name, value=value, origin=origin, samples=samples)
+        return Figure(name=name, value=value, origin=context.origin, samples=samples)
 
 
 def _worst(shares: dict[str, float]) -> str:

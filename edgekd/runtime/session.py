@@ -12,6 +12,8 @@ import numpy as np
 from . import without_telemetry
 
 RUNTIMES = ("onnxruntime", "openvino")
+REFERENCE = "reference"
+"""What an ONNX file says, operator by operator: ONNX Runtime without any rewriting. Slow, and right everywhere."""
 
 _NUMPY_FROM_ONNX = {
     "tensor(float)": "float32",
@@ -107,10 +109,14 @@ class OnnxRuntimeSession(Session):
 
     runtime = "onnxruntime"
 
-    def __init__(self, path: str, threads: int, batch: Optional[int], profile: Optional[str] = None) -> None:
+    def __init__(
+        self, path: str, threads: int, batch: Optional[int], profile: Optional[str] = None, plain: bool = False
+    ) -> None:
         super().__init__()
         self._package = import_runtime(self.runtime)
         options = _options(self._package, threads)
+        if plain:
+            options.graph_optimization_level = self._package.GraphOptimizationLevel.ORT_DISABLE_ALL
         if profile is not None:
             options.enable_profiling = True
             options.profile_file_prefix = os.path.join(profile, "onnxruntime")
@@ -242,12 +248,13 @@ def open_session(
 ) -> Session:
     """Open a built engine.
 
-    `path` is an .onnx file for onnxruntime; for openvino the .xml or the folder that holds model.xml and model.bin.
+    `path` is an .onnx file for onnxruntime and reference; for openvino the .xml or the folder that holds model.xml and
+    model.bin.
     `batch` None leaves the batch free, which costs openvino some speed. `profile` is a folder for the runtime's own
     per-operator times, which slow every run down. Raises ValueError for an unknown runtime,
     batch or thread number, FileNotFoundError for a missing file, ImportError with the command for a missing runtime.
     """
-    if runtime not in RUNTIMES:
+    if runtime not in (*RUNTIMES, REFERENCE):
         raise ValueError("unknown runtime '{}'; known: {}".format(runtime, ", ".join(RUNTIMES)))
     if threads < 1 or (batch is not None and batch < 1):
         raise ValueError("threads and batch must be at least 1, given: {} and {}".format(threads, batch))
@@ -257,8 +264,8 @@ def open_session(
     try:
         if runtime == "openvino":
             return OpenVinoSession(file, threads, batch, profile)
-        return OnnxRuntimeSession(file, threads, batch, profile)
+        return OnnxRuntimeSession(file, threads, batch, profile, plain=runtime == REFERENCE)
     except ModuleNotFoundError as error:
-        if error.name != runtime:
+        if error.name not in RUNTIMES:
             raise
-        raise ImportError("the engine needs the package '{0}'; run: pip install {0}".format(runtime)) from error
+        raise ImportError("the engine needs the package '{0}'; run: pip install {0}".format(error.name)) from error

@@ -14,11 +14,11 @@ from torch import nn
 from edgekd.artifact import digest_of_path
 from edgekd.disk import whole_file
 from edgekd.export import onnx_file
-from edgekd.export.backend import BACKENDS
-from edgekd.figure import Origin
+from edgekd.export.unbuilt import backends
 from edgekd.measure import machine
 from edgekd.measure.engine import Engine
 from edgekd.measure.series import measure
+from edgekd.predict.forecast import Forecast
 from edgekd.profile import Profile
 from edgekd.quantize.emission import freeze
 from edgekd.quantize.prepare import calibrate, prepare
@@ -26,6 +26,7 @@ from edgekd.quantize.scheme import scheme_named
 from edgekd.schema import digest_of, read_json, write_json
 from edgekd.search.candidate import Candidate, untrained
 from edgekd.stage import Context
+from edgekd.target import FLOAT_SCHEMES
 
 log = logging.getLogger("edgekd")
 
@@ -54,7 +55,8 @@ class Bench:
         if kept.is_file():
             log.info("search: the probes were measured before in this run (%s)", kept.name)
             return read_json(Profile, kept)
-        profile = self._measured(self._built(probes), key)
+        engines = self._built(probes)
+        profile = self._predicted(engines, key) if self.context.elsewhere else self._measured(engines, key)
         write_json(profile, kept)
         return profile
 
@@ -72,12 +74,12 @@ class Bench:
     def _engines(self, probe: Candidate, network: nn.Module, scheme: str) -> list[Engine]:
         target = self.context.target
         path = self.context.folder / "engines" / probe.name / scheme / "model.onnx"
-        onnx_file.write(network if scheme == "fp32" else self._quantized(network, scheme), path, self._shape)
+        floating = scheme in FLOAT_SCHEMES
+        onnx_file.write(network if floating else self._quantized(network, scheme), path, self._shape)
         found = []
-        for runtime in target.runtimes:
-            if scheme in {"fp32", target.scheme_for(runtime)}:
-                backend = BACKENDS.get(runtime)()
-                engine = backend.build(path, path.parent / runtime)
+        for backend in backends(self.context):
+            if scheme in {target.float_scheme(backend.runtime), target.scheme_for(backend.runtime)}:
+                engine = backend.build(path, path.parent / backend.runtime)
                 digest = digest_of_path(engine)
                 found.append(Engine(probe.name, scheme, backend.runtime, engine, digest, kernels=probe.kernels))
         return found
@@ -87,12 +89,23 @@ class Bench:
         calibrate(prepared, self.images)
         return freeze(prepared)
 
+    def _predicted(self, engines: Sequence[Engine], key: str) -> Profile:
+        """Return what the probes are predicted to cost on a device that is not here."""
+        budget, forecast = self.context.recipe.budget, Forecast(self.context.target)
+        latencies = [forecast.latency(forecast.work(e.path, e.scheme), budget.percentile) for e in engines]
+        records = [
+            engine.record(budget.operating_point, figures=(latency,))
+            for engine, latency in zip(engines, latencies, strict=True)
+        ]
+        return Profile(
+            target=self.context.target.name, origin="predicted", machine={"probes": key}, records=tuple(records)
+        )
+
     def _measured(self, engines: Sequence[Engine], key: str) -> Profile:
         context, budget = self.context, self.context.recipe.budget
         inputs = context.folder / "inputs.npy"
         with whole_file(inputs) as unfinished:
             np.save(unfinished, self.images)
-        origin: Origin = "device" if context.origin_is_device else "host"
         series = measure(
             engines,
             inputs,
@@ -102,11 +115,11 @@ class Bench:
             raw=context.folder / "probes.jsonl",
             progress=context.progress,
             title="measure untrained engines",
-            origin=origin,
+            origin=context.origin,
         )
         return Profile(
             target=context.target.name,
-            origin=origin,
+            origin=context.origin,
             machine={**series.machine, "probes": key},
             versions=machine.probe()["versions"],
             records=tuple(series.records),

@@ -150,7 +150,8 @@ def _cheaper(teacher: Candidate, candidates: list[Candidate]) -> list[Candidate]
 
 def _schemes(context: Context) -> list[str]:
     """Return the arithmetic the shipped network may use: integers only where the recipe quantizes."""
-    return ["fp32", *(context.target.schemes() if "quantize" in context.recipe.stages else ())]
+    integers = context.target.schemes() if "quantize" in context.recipe.stages else ()
+    return [*context.target.float_schemes(), *integers]
 
 
 def _step(context: Context) -> int:

@@ -85,7 +85,7 @@ class TeacherStage(Stage[TeacherConfig]):
                 Figure(
                     name="accuracy_percent",
                     value=percent,
-                    origin="device" if context.origin_is_device else "host",
+                    origin=context.origin,
                     samples=len(data.validation),
                 ),
                 Figure(name="parameters", value=parameters(model), origin="counted"),

@@ -106,7 +106,7 @@ def test_wrong_input_is_one_sentence(profile: Path, tmp_path: Path, monkeypatch:
 def xavier(tmp_path: Path) -> Path:
     """A target file with what a datasheet says."""
     data, _ = read_yaml(find("targets", "x86-vnni"))
-    fact = {"source": "AGX Xavier datasheet, fp16"}
+    fact = {"source": "AGX Xavier datasheet, fp16", "evidence": "vendor"}
     board = {"dense_tflops": 11.3, "vector_tflops": 2.82, "bandwidth_gbs": 136.5}
     data |= {"name": "xavier", "board": {key: {"value": value, **fact} for key, value in board.items()}}
     file = tmp_path / "xavier.yaml"

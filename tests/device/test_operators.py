@@ -21,7 +21,7 @@ def test_an_engine_is_timed_with_and_without_counting(
     found = operators({"runtime": runtime, "engine": str(engine), "threads": 1, "series_s": 0.02})
     assert set(found) == {"ms", "scatter", "rows", "call_ms", "runs"}
     assert min(found["ms"]) > 0
-    assert found["runs"] >= 14
+    assert found["runs"] >= 10
     told = sum(row["ms"] for row in found["rows"])
     assert 0.3 * min(found["ms"]) < told < 3 * max(found["ms"])
     assert sum(row["share"] for row in found["rows"] if "conv" in row["op"].lower()) > 0.5

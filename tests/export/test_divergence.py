@@ -10,6 +10,7 @@ import torch
 from edgekd.export import divergence, onnx_file
 from edgekd.export.backend import BACKENDS, Backend
 from tests.export import quantized
+from tests.export.running import RUNNING
 from tests.models import INPUT_SHAPE, settled
 
 INPUTS = torch.randn(4, *INPUT_SHAPE, generator=torch.Generator().manual_seed(0)).numpy()
@@ -46,7 +47,7 @@ class _Faulty:
 
     def __init__(self, backend: Backend, output: str) -> None:
         self.backend, self.output = backend, output
-        self.runtime = backend.runtime
+        self.computes_as = backend.computes_as
 
     def build(self, onnx_path: Path, folder: Path) -> Path:
         model = onnx.load(onnx_path)
@@ -57,7 +58,7 @@ class _Faulty:
         return self.backend.build(spoilt, folder)
 
 
-@pytest.mark.parametrize("name", BACKENDS.names())
+@pytest.mark.parametrize("name", RUNNING)
 def test_the_first_tensor_an_engine_gets_wrong_is_found(name: str, tmp_path: Path) -> None:
     path = tmp_path / "model.onnx"
     onnx_file.write(settled("residual"), path, INPUT_SHAPE)
@@ -69,7 +70,7 @@ def test_the_first_tensor_an_engine_gets_wrong_is_found(name: str, tmp_path: Pat
         assert found.tensor == wrong
 
 
-@pytest.mark.parametrize("name", BACKENDS.names())
+@pytest.mark.parametrize("name", RUNNING)
 def test_an_integer_engine_follows_its_file(name: str, tmp_path: Path) -> None:
     path = quantized.written(tmp_path)[1]
     assert divergence.of_engine(BACKENDS.get(name)(), path, INPUTS, 0.02, tmp_path) is None

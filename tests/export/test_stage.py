@@ -28,7 +28,7 @@ TARGET: dict[str, Any] = {
     "machine": "x86_64",
     "runtimes": ["onnxruntime", "openvino"],
     "precisions": ["fp32", "int8"],
-    "quantization": {"openvino": {"scheme": "u8w7", "source": "tests, for a test"}},
+    "quantization": {"openvino": {"scheme": "u8w7", "source": "tests, for a test", "evidence": "reported"}},
     "channel_step": {},
 }
 

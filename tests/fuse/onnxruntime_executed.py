@@ -10,12 +10,16 @@ import numpy as np
 import onnx
 import onnxruntime
 
+from edgekd.device import probe
+from edgekd.fuse.fusion import lanes
 from edgekd.fuse.fusions.onnxruntime import OnnxRuntime, rewritten
 from edgekd.fuse.onnxruntime.kernels import is_view
 from edgekd.onnx_graph.graph import read
 from edgekd.profile import Layer
 
 VIEWS = {"Reshape", "Flatten", "Squeeze", "Unsqueeze", "Identity"}
+LANES = lanes(probe.identity()["isa"])
+"""Of this machine, on which the models are executed."""
 _DTYPES = {"tensor(float)": np.float32}
 
 
@@ -32,7 +36,7 @@ def executed(model: onnx.ModelProto, folder: Path) -> Counter[tuple[str, str]]:
 
 def predicted(model: onnx.ModelProto) -> Counter[tuple[str, str]]:
     """Return the same as the rules have it."""
-    draft = rewritten(read(model))
+    draft = rewritten(read(model), LANES)
     return Counter((_layout(one.blocked), one.op) for one in draft if one.op not in VIEWS and not is_view(draft, one))
 
 
@@ -40,9 +44,9 @@ def _layout(blocked: bool) -> str:
     return "blocked" if blocked else "plain"
 
 
-def codes(model: onnx.ModelProto, block: int = 16) -> list[str]:
+def codes(model: onnx.ModelProto, lanes: int = 16) -> list[str]:
     """Return the codes of the predicted kernels in order."""
-    return [kernel.code for kernel in OnnxRuntime(block).kernels(read(model))]
+    return [kernel.code for kernel in OnnxRuntime(lanes).kernels(read(model))]
 
 
 def rows(model: onnx.ModelProto, folder: Path) -> tuple[list[Layer], list[int]]:

@@ -15,7 +15,7 @@ NUMBERS = range(40, 52)
 
 @pytest.fixture(scope="module")
 def graphs() -> list[Graph]:
-    models = [drawn(number, ["fp32", "u8w8"], []).models for number in NUMBERS]
+    models = [drawn(number, ["fp32", "u8w8"], {}).models for number in NUMBERS]
     return [read(model) for each in models for model in each.values()]
 
 

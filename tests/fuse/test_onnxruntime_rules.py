@@ -9,11 +9,12 @@ import pytest
 
 from edgekd.fuse.fusion import FUSIONS
 from edgekd.fuse.fusions.onnxruntime import OnnxRuntime
+from edgekd.fuse.onnxruntime.codes import operators
 from edgekd.kernels.probes import KINDS, draw
 from edgekd.onnx_graph.graph import read
 from edgekd.onnx_graph.placement import quantized
 from edgekd.profile import Layer
-from tests.fuse.onnxruntime_executed import VIEWS, codes, executed, predicted, rows
+from tests.fuse.onnxruntime_executed import LANES, VIEWS, codes, executed, predicted, rows
 from tests.onnx_graph.onnx_graphs import model
 from tools.topologies.classics import classic
 
@@ -28,6 +29,17 @@ def probes(scheme: str, seed: int) -> list[onnx.ModelProto]:
     """Return a probe of every kind."""
     drawn = [draw(random.Random(seed + index), kind) for index, kind in enumerate(KINDS)]
     return drawn if scheme == "fp32" else [quantized(probe) for probe in drawn]
+
+
+@pytest.mark.parametrize(("opset", "code"), [(18, "pool.average"), (19, "pool.average.dilated")])
+def test_an_average_pool_that_could_be_dilated_is_another_kernel(opset: int, code: str) -> None:
+    network = model(
+        "g (float[1,3,8,8] x) => (float[1,3,4,4] y) { y = AveragePool<kernel_shape=[2,2], strides=[2,2]>(x) }"
+    )
+    network.opset_import[0].version = opset
+    (kernel,) = OnnxRuntime().kernels(read(network))
+    assert kernel.code == code
+    assert operators(code) == {"AveragePool"}
 
 
 def test_rules_are_found_by_the_name_of_the_runtime() -> None:
@@ -50,7 +62,7 @@ def test_classics_run_as_predicted_and_all_their_time_is_matched(name: str, sche
     network = classic(name) if scheme == "fp32" else quantized(classic(name))
     assert predicted(network) == executed(network, tmp_path)
     profile, sizes = rows(network, tmp_path)
-    fusion = OnnxRuntime()
+    fusion = OnnxRuntime(LANES)
     kernels = fusion.kernels(read(network))
     numbered = [row._replace(ms=float(number)) for number, row in enumerate(profile, 1)]
     found = fusion.matched(kernels, numbered)
@@ -60,7 +72,7 @@ def test_classics_run_as_predicted_and_all_their_time_is_matched(name: str, sche
     matched = sum(row.ms for row, numbers in zip(profile, numbered, strict=True) if numbers.ms in found)
     assert matched >= 0.98 * sum(row.ms for row in profile if row.op not in VIEWS)
     for kernel, number in zip(kernels, found, strict=True):
-        blocks = -(-kernel.output[1] // 16) * 16 if len(kernel.output) == 4 else 0
+        blocks = -(-kernel.output[1] // LANES) * LANES if len(kernel.output) == 4 else 0
         padded = prod((kernel.output[0], blocks, *kernel.output[2:]))
         assert sizes[int(number or 0) - 1] in {prod(kernel.output), padded}, kernel
 
@@ -87,9 +99,9 @@ def test_channels_decide_on_the_blocked_layout(
 
 
 def test_narrower_blocks_take_in_narrower_groups() -> None:
-    assert codes(convolution(16, 16, 2), block=8) == ["reorder.in", "conv.nchwc_grouped", "reorder.out"]
-    assert codes(convolution(12, 16), block=16) == ["conv.nchwc_first", "reorder.out"]
-    assert codes(convolution(12, 16), block=8) == ["reorder.in", "conv.nchwc", "reorder.out"]
+    assert codes(convolution(16, 16, 2), lanes=8) == ["reorder.in", "conv.nchwc_grouped", "reorder.out"]
+    assert codes(convolution(12, 16), lanes=16) == ["conv.nchwc_first", "reorder.out"]
+    assert codes(convolution(12, 16), lanes=8) == ["reorder.in", "conv.nchwc", "reorder.out"]
 
 
 def test_a_convolution_adds_and_activates_in_one_kernel() -> None:

@@ -12,9 +12,10 @@ import onnx
 import pytest
 from onnx import numpy_helper
 
+from edgekd.device import probe as machine
 from edgekd.device.layers import layers
 from edgekd.export.backends.openvino import OpenVino as Backend
-from edgekd.fuse.fusion import FUSIONS
+from edgekd.fuse.fusion import FUSIONS, lanes
 from edgekd.fuse.fusions.openvino import OpenVino
 from edgekd.fuse.openvino import matching
 from edgekd.kernels.probes import probe
@@ -24,6 +25,8 @@ from edgekd.profile import Layer
 from edgekd.runtime import without_telemetry
 from tests.onnx_graph.onnx_graphs import classic, model
 
+LANES = lanes(machine.identity()["isa"])
+"""Of this machine, on which the graphs are executed."""
 UNSEEN = {"Input", "Output", "Const", "Reshape"}
 FAMILIES = {
     "Convolution": "conv", "Pooling": "pool", "Reduce": "reduce", "Reorder": "reorder", "Lrn": "lrn", "MVN": "mvn",
@@ -73,7 +76,7 @@ def executed(file: Path) -> list[str]:
 
 
 def predicted(source: Path | onnx.ModelProto) -> list[str]:
-    codes = [kernel.code for kernel in OpenVino().kernels(read(source))]
+    codes = [kernel.code for kernel in OpenVino(LANES).kernels(read(source))]
     families = ["eltwise" if code in ELEMENTWISE else code.split(".")[0] for code in codes]
     return [name if name in FAMILIES.values() else name.removeprefix("q") for name in families]
 
@@ -103,7 +106,7 @@ def test_the_time_of_a_profile_is_matched_to_kernels_with_the_same_nodes(scheme:
     if scheme == "int8":
         onnx.save(quantized(onnx.load(file)), file)
     rows = measured(file, tmp_path)
-    kernels = OpenVino().kernels(read(file))
+    kernels = OpenVino(LANES).kernels(read(file))
     found = OpenVino().matched(kernels, rows)
     assert sum(ms for ms in found if ms is not None) >= 0.98 * sum(row.ms for row in rows)
     assert sum(ms for ms in found if ms is not None) <= 1.0001 * sum(row.ms for row in rows)
@@ -139,6 +142,16 @@ def test_a_residual_is_added_by_the_convolution_that_nothing_else_waits_for() ->
     assert apart == [(), ()]
 
 
+def test_attention_looks_at_every_token() -> None:
+    text = """g (float[1,4,20,8] q, float[1,4,8,30] k, float[1,4,30,8] v) => (float[1,4,20,8] y) {
+        s = MatMul(q, k)
+        p = Softmax <axis=-1> (s)
+        y = MatMul(p, v)
+    }"""
+    kernels = [kernel for kernel in OpenVino().kernels(read(model(text))) if kernel.code == "attention"]
+    assert [kernel.window for kernel in kernels] == [30]
+
+
 def test_an_unknown_operator_is_a_kernel_of_its_own() -> None:
     graph = read(model("g (float[1,4] x) => (float[1,4] y) { y = CumSum(x, axis) }", axis=np.array(1)))
     assert [kernel.code for kernel in OpenVino().kernels(graph)] == ["other.CumSum"]
@@ -161,3 +174,26 @@ def test_rows_that_were_renamed_are_found_by_their_place() -> None:
 
 def test_the_rules_are_a_plug_in() -> None:
     assert FUSIONS.get("openvino") is OpenVino
+
+
+@pytest.mark.parametrize(
+    ("lanes_of_a_register", "expected"),
+    [
+        (16, ["pool.max"]),
+        (8, ["reorder.blocked", "pool.max", "reorder.blocked"]),
+    ],
+)
+def test_narrower_registers_pool_planar_maps_in_blocks(lanes_of_a_register: int, expected: list[str]) -> None:
+    network = model(
+        "g (float[1,16,8,8] x) => (float[1,16,4,4] y) { y = MaxPool<kernel_shape=[2,2], strides=[2,2]>(x) }"
+    )
+    assert [kernel.code for kernel in OpenVino(lanes_of_a_register).kernels(read(network))] == expected
+
+
+@pytest.mark.parametrize(("lanes_of_a_register", "layouts"), [(16, {"reorder.blocked"}), (8, {"reorder.planar"})])
+def test_responses_are_normalised_in_blocks_of_wide_registers(lanes_of_a_register: int, layouts: set[str]) -> None:
+    network = model(
+        "g (float[1,16,8,8] x) => (float[1,16,8,8] y) { a = Conv(x, w) y = LRN<size=5>(a) }", w=(16, 16, 1, 1)
+    )
+    codes = {kernel.code for kernel in OpenVino(lanes_of_a_register).kernels(read(network))}
+    assert codes - {"conv.pointwise", "lrn", "reorder.channels_last"} == layouts

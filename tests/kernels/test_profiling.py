@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
+from edgekd import target as targets
 from edgekd.cli.commands import predict, profile
 from edgekd.errors import ExitCode, MeasurementError, TargetError, UsageError
 from edgekd.kernel import KernelProfile
@@ -44,13 +45,14 @@ def test_a_profile_holds_probes_spread_and_the_machine(profiled: tuple[Path, Res
     assert found.machine["seconds"] < 1.5 * SECONDS
     assert found.target == machine.host_target()
     assert found.versions["onnxruntime"]
-    assert {probe.scheme for probe in found.probes} == {"fp32", "u8w8"}
+    schemes = {"fp32", *targets.load("host", machine.host_target()).schemes()}
+    assert {probe.scheme for probe in found.probes} == schemes
     assert len({timed.kernel.code for probe in found.probes for timed in probe.kernels}) > 20
-    assert all(probe.runs >= 14 and probe.ms > 0 for probe in found.probes)
+    assert all(probe.runs >= 10 and probe.ms > 0 for probe in found.probes)
     matched = sum(timed.ms is not None for probe in found.probes for timed in probe.kernels)
     assert matched > 0.95 * sum(len(probe.kernels) for probe in found.probes)
     assert found.fits["onnxruntime"].error < 0.5
-    assert {probe.scheme for probe in found.memory} == {"fp32", "u8w8"}
+    assert {probe.scheme for probe in found.memory} == schemes
 
 
 def test_the_anchor_is_predicted_from_it(profiled: tuple[Path, Result]) -> None:
@@ -84,9 +86,8 @@ def test_kernels_that_changed_differently_are_not_corrected_by_one_factor(
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     monkeypatch.setattr(reanchoring, "_NETWORKS", 12)
     older = known.load(profiled[0])
-    names = sorted({probe.name for probe in older.probes})
-    odd = {name for number, name in enumerate(names) if number % 2}
-    spoilt = [p.model_copy(update={"ms": p.ms * (3 if p.name in odd else 1)}) for p in older.probes]
+    odd = tuple(f"-{number}" for number in reanchoring.numbers(older.probes)[::3])
+    spoilt = [p.model_copy(update={"ms": p.ms * (3 if p.name.endswith(odd) else 1)}) for p in older.probes]
     with pytest.raises(MeasurementError, match="changed differently"):
         reanchored(older.model_copy(update={"probes": tuple(spoilt)}), Progress())
 

@@ -9,13 +9,15 @@ from typing import Any
 import pytest
 
 from edgekd.errors import MeasurementError
+from edgekd.fuse.fusion import rules
 from edgekd.kernels.bench import Bench, Timing, drift
 from edgekd.kernels.drawn import drawn
-from edgekd.kernels.session import Session, paced
+from edgekd.kernels.session import CANDIDATES, Session, paced
 from edgekd.measure.connection import local
 
 RUNTIMES = ["onnxruntime", "openvino"]
 SCHEMES = ["fp32", "u8w8"]
+ISA = ["avx2"]
 
 
 class Formula(Bench):
@@ -44,19 +46,19 @@ def bench() -> Formula:
 
 
 def test_every_network_runs_in_every_scheme_on_every_runtime_and_leaves_nothing(bench: Formula, tmp_path: Path) -> None:
-    session = Session(bench, SCHEMES, RUNTIMES, tmp_path)
+    session = Session(bench, SCHEMES, rules(RUNTIMES, ISA), tmp_path)
     session.round(0.2, None, advance)
     found = session.probes()
     assert {(probe.scheme, probe.runtime) for probe in found} == {(s, r) for s in SCHEMES for r in RUNTIMES}
     assert len(found) == 4 * len({probe.name for probe in found})
     assert list(tmp_path.iterdir()) == []
     number = int(found[0].name.rsplit("-", 1)[1])
-    expected = drawn(number, SCHEMES, RUNTIMES).kernels["fp32", "onnxruntime"]
+    expected = drawn(number, SCHEMES, rules(RUNTIMES, ISA)).kernels["fp32", "onnxruntime"]
     assert [timed.kernel for timed in found[0].kernels] == [kernel.anonymous() for kernel in expected]
 
 
 def test_a_machine_that_slows_down_for_a_while_changes_nothing(bench: Formula, tmp_path: Path) -> None:
-    session = Session(bench, ["fp32"], ["onnxruntime"], tmp_path)
+    session = Session(bench, ["fp32"], rules(["onnxruntime"], ISA), tmp_path)
     for number in range(20):
         session.again(number)
     bench.slow = 1.5
@@ -70,7 +72,7 @@ def test_a_machine_that_slows_down_for_a_while_changes_nothing(bench: Formula, t
 
 def test_what_was_disturbed_is_left_out_and_counted(bench: Formula, tmp_path: Path) -> None:
     bench.disturbed = True
-    session = Session(bench, SCHEMES, RUNTIMES, tmp_path)
+    session = Session(bench, SCHEMES, rules(RUNTIMES, ISA), tmp_path)
     session.again(1)
     assert session.probes() == []
     assert session.discarded == 4
@@ -82,7 +84,7 @@ def test_a_runtime_that_refuses_everything_ends_the_session(
     def refuse(*given: Any) -> Timing:
         raise MeasurementError("no")
 
-    session = Session(bench, ["fp32"], ["onnxruntime"], tmp_path)
+    session = Session(bench, ["fp32"], rules(["onnxruntime"], ISA), tmp_path)
     session.again(1)
     monkeypatch.setattr(session, "_time", refuse)
     for number in range(3):
@@ -93,7 +95,7 @@ def test_a_runtime_that_refuses_everything_ends_the_session(
 
 
 def test_the_least_known_of_some_candidates_comes_every_other_time(bench: Formula, tmp_path: Path) -> None:
-    session = Session(bench, ["fp32"], ["onnxruntime"], tmp_path)
+    session = Session(bench, ["fp32"], rules(["onnxruntime"], ISA), tmp_path)
     asked: list[str] = []
 
     def unsure(network: Any) -> float:
@@ -102,12 +104,12 @@ def test_the_least_known_of_some_candidates_comes_every_other_time(bench: Formul
 
     session.round(0.3, unsure, advance)
     names = list(dict.fromkeys(probe.name for probe in session.probes()))
-    assert len(asked) >= 6
-    assert max(asked[:6], key=lambda name: int(name.rsplit("-", 1)[1])) in names
+    assert len(asked) >= CANDIDATES
+    assert max(asked[:CANDIDATES], key=lambda name: int(name.rsplit("-", 1)[1])) in names
 
 
 def test_restoring_the_pace_keeps_the_shares(bench: Formula, tmp_path: Path) -> None:
-    session = Session(bench, ["fp32"], ["onnxruntime"], tmp_path)
+    session = Session(bench, ["fp32"], rules(["onnxruntime"], ISA), tmp_path)
     session.again(1)
     (raw,) = session.raw()
     assert paced(raw, 0.5).ms == pytest.approx(raw.ms / 2)
@@ -115,7 +117,7 @@ def test_restoring_the_pace_keeps_the_shares(bench: Formula, tmp_path: Path) -> 
 
 @pytest.mark.parametrize("runtime", RUNTIMES)
 def test_a_real_bench_tells_times_that_belong_together(runtime: str, tmp_path: Path) -> None:
-    network = drawn(3, ["fp32"], [runtime])
+    network = drawn(3, ["fp32"], rules([runtime], ISA))
     with local() as connection, Bench(connection) as real, network.built(tmp_path) as engines:
         found = real.time(runtime, engines["fp32", runtime], series_s=0.02)
         real.pace(runtime)
@@ -125,7 +127,7 @@ def test_a_real_bench_tells_times_that_belong_together(runtime: str, tmp_path: P
 
 
 def test_after_a_process_has_died_the_next_engine_gets_a_fresh_one(tmp_path: Path) -> None:
-    network = drawn(3, ["fp32"], ["onnxruntime"])
+    network = drawn(3, ["fp32"], rules(["onnxruntime"], ISA))
     with local() as connection, Bench(connection) as real, network.built(tmp_path) as engines:
         engine = engines["fp32", "onnxruntime"]
         real.time("onnxruntime", engine, series_s=0.01)

@@ -85,3 +85,24 @@ def test_too_few_processes_have_no_bootstrap_bounds() -> None:
     assert (found.lower, found.upper, found.confidence) == (None, None, None)
     with pytest.raises(MeasurementError, match="not measured together"):
         _bootstrap([2.0] * 11, [1.0] * 22)
+
+
+def _predicted(network: str, ms: float, share: float | None = None) -> EngineRecord:
+    figures = [Figure(name="latency_ms_p90", value=ms, origin="predicted", lower=ms / 2, upper=ms * 2, confidence=0.95)]
+    if share is not None:
+        bounds = {"lower": share / 1.1, "upper": share * 1.1, "confidence": 0.95}
+        figures.append(Figure(name="share_of_teacher", value=share, origin="predicted", **bounds))
+    point = OperatingPoint()
+    return EngineRecord(
+        network=network, scheme="fp16", runtime="t", digest="d", operating_point=point, figures=tuple(figures)
+    )
+
+
+def test_predictions_are_compared_by_their_share_of_the_teacher_or_without_bounds() -> None:
+    teacher, one, other = _predicted("teacher", 4.0, 1.0), _predicted("a", 1.0, 0.25), _predicted("b", 2.0, 0.5)
+    share = paired_ratio(one, teacher, 90, "r")
+    assert (share.name, share.value, share.origin, share.upper) == ("r", 0.25, "predicted", pytest.approx(0.275))
+    between = paired_ratio(one, other, 90, "r")
+    assert (between.value, between.lower, between.upper, between.confidence) == (0.5, None, None, None)
+    with pytest.raises(MeasurementError, match="not measured together"):
+        paired_ratio(one, _record("teacher", "fp32", "a", [1.0] * 11), 90, "r")

@@ -104,7 +104,7 @@ def test_items_are_worked_on_at_once_and_answered_in_order() -> None:
 
 
 def test_where_one_fails_nobody_waits_for_the_others() -> None:
-    connection = _Thinkers(Path("unused"))
+    connection = _Thinkers(())
     begin = time.monotonic()
     with pytest.raises(ValueError, match="broken"):
         connection.at_once(lambda label: _think(connection, label), ["broken", "slow", "never started"], 2)
@@ -121,7 +121,7 @@ def _interruptible() -> Iterator[None]:
 
 @pytest.mark.usefixtures("_interruptible")
 def test_an_interrupt_does_not_wait_for_what_goes_on() -> None:
-    connection = _Thinkers(Path("unused"))
+    connection = _Thinkers(())
     begin = time.monotonic()
     timer = threading.Timer(2, os.kill, [os.getpid(), signal.SIGINT])
     timer.start()

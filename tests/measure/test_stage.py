@@ -28,8 +28,8 @@ _TARGET = Target(
     machine="x86_64",
     runtimes=("openvino", "onnxruntime"),
     precisions=("fp32", "int8"),
-    quantization={"onnxruntime": Quantization(scheme="u8w8", source="made up here")},
-    channel_step={"fp32": Sourced(value=8, source="made up here")},
+    quantization={"onnxruntime": Quantization(scheme="u8w8", source="made up here", evidence="reported")},
+    channel_step={"fp32": Sourced(value=8, source="made up here", evidence="reported")},
 )
 
 

@@ -6,12 +6,14 @@ from collections.abc import Sequence
 from functools import cache
 from random import Random
 
+from edgekd.fuse.fusion import rules
 from edgekd.kernel import FusedKernel, KernelProfile, MemoryProbe, Probe, TimedKernel
 from edgekd.kernels.drawn import drawn
 from edgekd.predict.learning import learned
 
 CALL_MS = 0.005
 SCHEMES = ("fp32", "u8w8")
+ISA = ("avx2", "avx512f")
 STEP = 16
 """Channels are computed in steps of so many."""
 
@@ -41,7 +43,7 @@ def probes(first: int, count: int, runtime: str, noise: float = 0.02) -> list[Pr
     chance = Random(first)
     found = []
     for number in range(first, first + count):
-        network = drawn(number, SCHEMES, [runtime])
+        network = drawn(number, SCHEMES, rules([runtime], ISA))
         for scheme in SCHEMES:
             kernels = network.kernels[scheme, runtime]
             told = [kernel_ms(kernel) * chance.gauss(1, noise) for kernel in kernels]
@@ -82,7 +84,7 @@ def profile(runtimes: tuple[str, ...] = ("onnxruntime",), count: int = 150) -> K
     return KernelProfile(
         target="x86-vnni",
         origin="device",
-        machine={"cpu": "a formula", "seconds": 1.0, "doubts": [], "remarks": []},
+        machine={"cpu": "a formula", "isa": list(ISA), "seconds": 1.0, "doubts": [], "remarks": []},
         versions=dict.fromkeys(runtimes, "1.0"),
         anchor_ms=dict.fromkeys(runtimes, 0.5),
         probes=tuple(probe for each in found.values() for probe in each),

@@ -12,7 +12,7 @@ from scipy import stats
 
 from edgekd.errors import EdgekdError, UsageError
 from edgekd.kernel import FusedKernel, Probe
-from edgekd.predict.costs import Costs, overhead
+from edgekd.predict.costs import Costs, overhead, samples
 from edgekd.predict.latency import LatencyModel
 from edgekd.predict.learning import learned
 from tests.onnx_graph.onnx_graphs import classic
@@ -105,6 +105,23 @@ def test_disturbed_probes_hardly_change_a_prediction() -> None:
     fit = learned(clean)
     told, truth = (Costs.of(probes, fit).networks_ms([kernels])[0][0] for probes in (spoilt, clean))
     assert told == pytest.approx(truth, rel=0.1)
+
+
+def test_what_no_probe_held_is_least_known() -> None:
+    probes = machine.probes(1, 80, RUNTIME)
+    costs = Costs(probes)
+    usual = [timed.kernel for timed in probes[0].kernels]
+    assert costs.ignorance([kernel._replace(code="unheard") for kernel in usual]) > 2 * costs.ignorance(usual)
+
+
+def test_equal_kernels_of_a_probe_are_one_sample() -> None:
+    probe, *_ = machine.probes(1, 1, RUNTIME)
+    timed = probe.kernels[0]
+    assert timed.ms is not None
+    again = timed._replace(ms=1.1 * timed.ms)
+    alone = samples([probe], overhead([probe]))
+    twice = samples([probe.model_copy(update={"kernels": (*probe.kernels, again)})], overhead([probe]))
+    assert {name: len(sample.ms) for name, sample in twice.items()} == {n: len(s.ms) for n, s in alone.items()}
 
 
 def test_another_runtime_and_too_few_probes_are_refused() -> None:

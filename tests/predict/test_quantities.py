@@ -48,6 +48,29 @@ def test_moving_one_axis_is_told_from_any_other_change(
     assert law(kernel).endswith(".general") == general
 
 
+def test_windows_without_weights_count_what_they_look_at() -> None:
+    pool = FusedKernel("pool.max", "y", ((1, 8, 16, 16),), (1, 8, 8, 8), window=9, strides=4)
+    found = dict(zip(WORK, work([pool])[0], strict=True))
+    assert found["macs"] == 8 * 8 * 8 * 9
+    assert work([pool._replace(window=1)])[0][WORK.index("macs")] == 0
+
+
+@pytest.mark.parametrize(
+    ("code", "before", "after", "read", "expected"),
+    [
+        ("pool.max", (1, 8, 16, 16), (1, 8, 8, 8), "u8", "pool.max.bytes"),
+        ("pool.max", (1, 8, 16, 16), (1, 8, 8, 8), "f32", "pool.max"),
+        ("qpool.max", (1, 8, 16, 16), (1, 8, 8, 8), "u8", "qpool.max"),
+        ("resize.linear", (1, 8, 6, 6), (1, 8, 12, 12), "f32", "resize.linear"),
+        ("resize.linear", (1, 6, 6, 8), (1, 12, 12, 8), "f32", "resize.linear.channels_last"),
+    ],
+)
+def test_kernels_of_one_code_that_are_several_have_several_laws(
+    code: str, before: tuple[int, ...], after: tuple[int, ...], read: str, expected: str
+) -> None:
+    assert law(FusedKernel(code, "y", (before,), after, types=(read, read, read))) == expected
+
+
 def test_channels_whole_pages_apart_are_a_case_of_their_own() -> None:
     page = FusedKernel("reorder.out", "y", ((1, 48, 32, 32),), (1, 48, 32, 32))
     assert law(page) == "reorder.out.aliased"

@@ -12,6 +12,7 @@ import torch
 from torch import fx, nn
 
 from edgekd.export.onnx_file import write
+from edgekd.measure import machine
 from edgekd.quantize.emission import freeze
 from edgekd.quantize.prepare import calibrate, prepare
 from edgekd.quantize.scheme import SCHEMES
@@ -24,6 +25,7 @@ class Variant:
     module: fx.GraphModule
     path: Path
     images: np.ndarray
+    scheme: str
 
 
 @pytest.fixture(scope="session", params=itertools.product(TINY, ("u8w7", "u8w8")), ids="-".join)
@@ -35,4 +37,12 @@ def variant(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     calibrate(module, images)
     path = tmp_path_factory.mktemp("variant") / "model.onnx"
     write(freeze(module), path, INPUT_SHAPE)
-    return Variant(floating, module, path, images)
+    return Variant(floating, module, path, images, scheme)
+
+
+@pytest.fixture
+def exact(variant: Variant) -> Variant:
+    """A variant whose integers this processor adds up exactly."""
+    if variant.scheme == "u8w8" and "vnni" not in machine.probe()["isa"]:
+        pytest.skip("without integer dot products, sums of two products saturate in 16 bits; see test_saturation")
+    return variant

@@ -12,9 +12,9 @@ from tests.quantize.conftest import Variant
 
 
 @pytest.mark.parametrize("runtime", RUNTIMES)
-def test_every_layer_of_every_engine_is_at_most_one_step_away(variant: Variant, runtime: str) -> None:
-    found = compare_layers(variant.module, variant.path, runtime, variant.images[:16])
-    quantizers = sum(node.op_type == "QuantizeLinear" for node in onnx.load(variant.path).graph.node)
+def test_every_layer_of_every_engine_is_at_most_one_step_away(exact: Variant, runtime: str) -> None:
+    found = compare_layers(exact.module, exact.path, runtime, exact.images[:16])
+    quantizers = sum(node.op_type == "QuantizeLinear" for node in onnx.load(exact.path).graph.node)
     assert len(found.steps) == quantizers >= 2
     assert max(found.steps.values()) <= 1
     # The last layer has no integers of its own: fed the engine's, its logits agree but for rounding of floats.

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +9,7 @@ import pytest
 from edgekd import target as targets
 from edgekd.artifact import ArtifactSet, digest_of_path
 from edgekd.errors import UsageError
+from edgekd.measure import machine
 from edgekd.quantize import checkpoint
 from edgekd.quantize.stage import QuantizeStage
 from edgekd.runtime.session import open_session
@@ -28,10 +30,12 @@ def stage(**config: object) -> QuantizeStage:
 
 def test_calibration_gives_a_checkpoint_and_an_engine_of_the_same_accuracy(taught: tuple[Path, ArtifactSet]) -> None:
     root, artifacts = taught
-    place = context(root, "quantize")
+    here = targets.load("host", machine.host_target())
+    place = replace(context(root, "quantize"), target=here)
     found = stage(qat_when="never").run(artifacts, place)
-    network = found.newest(network="teacher", scheme="u8w8", written_as="torch")
-    file = found.newest(network="teacher", scheme="u8w8", written_as="onnx")
+    (scheme,) = here.schemes()
+    network = found.newest(network="teacher", scheme=scheme, written_as="torch")
+    file = found.newest(network="teacher", scheme=scheme, written_as="onnx")
     assert network.parents == ("teacher/fp32/torch",)
     assert file.parents == (network.key,)
     assert digest_of_path(place.path(file)) == file.digest

@@ -15,11 +15,11 @@ from tools.topologies import topologies
 
 
 def write(folder: Path, names: Collection[str] = ()) -> list[str]:
-    """Write NAME.onnx and NAME.u8w8.onnx where one is missing, for these names or all (3 GB); return whose were."""
+    """Write NAME.onnx and NAME.int8.onnx where one is missing, for these names or all (3 GB); return whose were."""
     folder.mkdir(parents=True, exist_ok=True)
     known, written = topologies(), []
     for name in names or known:
-        plain, integers = folder / f"{name}.onnx", folder / f"{name}.u8w8.onnx"
+        plain, integers = folder / f"{name}.onnx", folder / f"{name}.int8.onnx"
         if plain.exists() and integers.exists():
             continue
         start = time.perf_counter()

@@ -22,6 +22,7 @@ from edgekd.errors import UsageError
 @click.option("--recipe", default="mnist5k", show_default=True, help="A shipped recipe or the path of a YAML file.")
 @click.option("--target", default=None, help="A shipped target, a YAML file, 'host' or 'cpu' (this machine).")
 @click.option("--run-folder", type=click.Path(path_type=Path), default=None, help="Default: runs/RECIPE-TARGET.")
+@click.option("--resume", type=click.Path(path_type=Path), default=None, help="Take up the run of this run folder.")
 @click.option("--set", "overrides", multiple=True, metavar="A.B=C", help="Override one value of the recipe.")
 @click.option("--max-latency-ms", type=float, default=None, help="Short for --set budget.latency_ms=...")
 @click.option("--max-memory-mb", type=float, default=None, help="Short for --set budget.peak_memory_mb=...")
@@ -34,6 +35,7 @@ def command(
     recipe: str,
     target: str | None,
     run_folder: Path | None,
+    resume: Path | None,
     overrides: tuple[str, ...],
     max_latency_ms: float | None,
     max_memory_mb: float | None,
@@ -50,7 +52,12 @@ def command(
 
     limits = {"latency_ms": max_latency_ms, "peak_memory_mb": max_memory_mb, "accuracy_drop": max_accuracy_drop}
     short = tuple(f"budget.{name}={value}" for name, value in limits.items() if value is not None)
-    asked = request.resolve("smoke" if smoke else recipe, target, run_folder, (*overrides, *short))
+    if resume is not None:
+        if target or run_folder or smoke or overrides or short:
+            raise UsageError("--resume goes on with a run as it was begun; give neither target, folder nor options")
+        asked = request.resumed(resume)
+    else:
+        asked = request.resolve("smoke" if smoke else recipe, target, run_folder, (*overrides, *short))
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
     if not quiet:
         logging.getLogger("edgekd").setLevel(logging.INFO)  # not of all packages: torch tells its statistics at exit
@@ -74,6 +81,8 @@ def command(
     click.echo(f"report: {asked.run_folder / 'report.md'}", err=True)
     if as_json:
         click.echo(json.dumps(report.plain(), indent=2))
+    if report.unfinished:
+        click.echo(f"left to do: {report.unfinished}", err=as_json)
     click.echo(report.verdict.line(), err=as_json)
     return report.verdict.exit_code
 

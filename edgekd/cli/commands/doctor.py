@@ -2,7 +2,8 @@
 
 Exit code 0: all that is needed works. Exit code 2: something that is needed is broken. Nothing is ever installed.
 With --cache: what the cache holds. With --prune: what edgekd made itself is deleted from it; downloads and registered
-hosts stay.
+hosts stay. With --device: whether a device can be used by ssh, and what it is; exit code 6: it
+cannot be.
 """
 
 from __future__ import annotations
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
     from edgekd.cli.checkup import Finding
 
 
+_ANSWER_S = 60.0
+
+
 @click.command(help=__doc__, context_settings={"help_option_names": ["-h", "--help"]})
 @click.option("--cache", "of_cache", is_flag=True, help="List the entries of the cache with size and age.")
 @click.option(
@@ -27,9 +31,19 @@ if TYPE_CHECKING:
 @click.option(
     "--older-than", type=click.FloatRange(min=0), default=0, metavar="DAYS", help="With --prune: only entries that old."
 )
+@click.option(
+    "--device",
+    default=None,
+    metavar="USER@HOST",
+    help="Look at a device by ssh instead; exit code 6: it cannot be used.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON on standard output.")
-def command(of_cache: bool, prune: bool, older_than: float, as_json: bool) -> int:
+def command(of_cache: bool, prune: bool, older_than: float, device: str | None, as_json: bool) -> int:
     """Run `edgekd doctor`; returns the exit code."""
+    if device is not None:
+        if of_cache or prune:
+            raise UsageError("--device looks at a device, --cache and --prune at this machine; give one of them")
+        return _device(device, as_json)
     if older_than and not prune:
         raise UsageError("--older-than says what --prune deletes; give both, or neither")
     if of_cache or prune:
@@ -47,6 +61,26 @@ def command(of_cache: bool, prune: bool, older_than: float, as_json: bool) -> in
         notes = sum(finding.level == "note" for finding in found)
         click.echo(_result([finding.subject for finding in broken], notes))
     return 2 if broken else 0
+
+
+def _device(name: str, as_json: bool) -> int:
+    from edgekd import target
+    from edgekd.measure import device
+    from edgekd.measure.remote import remote
+
+    with remote(device.named(name)) as connection, connection.start(name) as child:
+        found = child.ask({"verb": "probe"}, _ANSWER_S)
+    found.pop("ok")
+    known = target.matching(found["machine"], frozenset(found["isa"]), found.get("model") or "")
+    if as_json:
+        click.echo(json.dumps({**found, "target": known}, indent=2))
+        return 0
+    versions = ", ".join(f"{package} {version}" for package, version in sorted(found["versions"].items()))
+    memory = f"{found['memory_mb'] / 1e3:.1f} GB" if found["memory_mb"] else "memory unknown"
+    click.echo(f"{found.get('model') or found['cpu']}, {found['machine']}, {found['cores']} cores, {memory}")
+    click.echo(f"Python {found['python']}, {versions or 'no runtime'}")
+    click.echo(f"reached: {name} is {known or 'no shipped target'}")
+    return 0
 
 
 def _lines(finding: Finding, width: int) -> list[str]:

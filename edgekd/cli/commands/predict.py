@@ -56,7 +56,7 @@ def command(
     device = targets.load(target, machine.host_target() if target in {"host", "cpu"} else None)
     file = profile_file or known.find(device)
     if file is None:
-        return _by_datasheet(model, device, figures, sizes, as_json)
+        return _by_datasheet(model, device, figures, sizes, scheme, as_json)
     profile = known.load(file)
     runtimes = [runtime] if runtime else [name for name in device.runtimes if name in profile.fits]
     if known.is_here(profile):
@@ -73,17 +73,24 @@ def command(
     return 0
 
 
-def _by_datasheet(model: Path, device: Target, figures: Path | None, sizes: Any, as_json: bool) -> int:
+def _by_datasheet(
+    model: Path, device: Target, figures: Path | None, sizes: Any, scheme: str | None, as_json: bool
+) -> int:
     from edgekd.onnx_graph.graph import read
-    from edgekd.predict.unmeasured import merged, roofline
+    from edgekd.predict.forecast import Forecast
+    from edgekd.predict.schemes import is_quantized
 
-    found = roofline(device, figures).latency_ms(merged(read(model, sizes)))
+    forecast = Forecast(device, figures)
+    if scheme is None:
+        integers = device.schemes() if is_quantized(read(model, sizes)) else ()
+        scheme = (*integers, *device.float_schemes())[0]
+    found = forecast.latency(forecast.work(model, scheme, sizes), 50)
     if as_json:
-        click.echo(json.dumps([{"target": device.name, "latency": found.plain()}], indent=2))
+        click.echo(json.dumps([{"target": device.name, "scheme": scheme, "latency": found.plain()}], indent=2))
         return 0
     rests = f"the datasheet, known boards and {figures}" if figures else "the datasheet and known boards alone"
     click.echo(f"note: no kernel profile of {device.name} is known; this rests on {rests}")
-    click.echo(f"predicted: {model.name} on {device.name}: {found.text()} ms; measure it on the device")
+    click.echo(f"predicted: {model.name} as {scheme} on {device.name}: {found.text()} ms; measure it on the device")
     return 0
 
 

@@ -15,7 +15,7 @@ from edgekd.errors import TargetError
 
 if TYPE_CHECKING:
     from edgekd.measure.host import Host
-    from edgekd.target import Target
+    from edgekd.target import Fact, Software, Sourced, Target
 
 
 _NAMES = {"help_option_names": ["-h", "--help"]}
@@ -61,7 +61,7 @@ def show(name: str | None, as_json: bool) -> int:
         return 0
     width = max(len(row["name"]) for row in rows)
     for row in rows:
-        click.echo(f"{row['name']:{width}}  {row['title']}{'' if row['verified'] else ' (unverified)'}")
+        click.echo(f"{row['name']:{width}}  {row['title']}{_standing(row)}")
     click.echo(f"this machine is {host}" if host else unknown)
     return 0
 
@@ -128,6 +128,7 @@ def _rows(host: str | None) -> list[dict[str, Any]]:
             "resolves_to": t.name,
             "this_machine": t.name == host,
             "verified": t.verified,
+            "predict_only": t.predict_only is not None,
         }
         for t in exact
     ]
@@ -140,6 +141,7 @@ def _rows(host: str | None) -> list[dict[str, Any]]:
                 "resolves_to": resolved.name if resolved else None,
                 "this_machine": resolved is not None and resolved.name == host,
                 "verified": resolved is not None and resolved.verified,
+                "predict_only": resolved is not None and resolved.predict_only is not None,
             }
         )
     return rows
@@ -166,13 +168,37 @@ def _sheet(shown: Target, asked: str, host: str | None) -> list[str]:
         f"  threads: {shown.threads}",
     ]
     for runtime, quantization in shown.quantization.items():
-        lines.append(f"  quantization in {runtime}: {quantization.scheme}; source: {quantization.source}")
-    for name, fact in shown.board or ():
-        lines.append(f"  {name}: {fact.value:g}; source: {fact.source}")
+        lines.append(f"  quantization in {runtime}: {quantization.scheme}; {_origin(quantization)}")
+    for name, fact in (*_facts(shown), *(shown.board or ())):
+        if fact is not None:
+            lines.append(f"  {name}: {fact.value:g}; {_origin(fact)}")
     for precision, step in shown.channel_step.items():
-        lines.append(f"  channel step in {precision}: {step.value:g}; source: {step.source}")
+        lines.append(f"  channel step in {precision}: {step.value:g}; {_origin(step)}")
+    if shown.software is not None:
+        lines.append(f"  software: {_software(shown.software)}; {_origin(shown.software)}")
+    if shown.predict_only:
+        lines.append(f"  predict-only: {shown.predict_only}")
     here = "this machine" if shown.name == host else "not this machine"
     return [*lines, f"{'verified: measured with edgekd' if shown.verified else 'unverified'}, {here}"]
+
+
+def _facts(shown: Target) -> list[tuple[str, Sourced | None]]:
+    return [(name, getattr(shown, name)) for name in ("memory_gb", "compute_capability", "dla")]
+
+
+def _software(shown: Software) -> str:
+    typed = "strongly typed" if shown.strongly_typed else "precision by builder flags"
+    return f"JetPack {shown.jetpack}, TensorRT {shown.tensorrt}, ONNX opset {shown.opset_most} at most, {typed}"
+
+
+def _origin(fact: Fact) -> str:
+    return f"source: {fact.source} ({fact.evidence})"
+
+
+def _standing(row: dict[str, Any]) -> str:
+    said = ["predict-only"] if row["predict_only"] else []
+    said += [] if row["verified"] else ["unverified"]
+    return f" ({', '.join(said)})" if said else ""
 
 
 def _listed(names: tuple[str, ...]) -> str:

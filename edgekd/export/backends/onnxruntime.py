@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import ClassVar
 
 import onnx
 import onnxruntime
@@ -23,8 +22,8 @@ _INTEGERS = {onnx.TensorProto.UINT8, onnx.TensorProto.INT8}
 class OnnxRuntime(Backend):
     """The engine is the ONNX file; ONNX Runtime rewrites it for the machine each time it is loaded."""
 
-    runtime: ClassVar[str] = "onnxruntime"
-    reads: ClassVar[Format] = "onnx"
+    runtime = "onnxruntime"
+    reads: Format = "onnx"
 
     def build(self, onnx_path: Path, folder: Path) -> Path:
         """Return the ONNX file, once ONNX Runtime has loaded it."""

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import onnx
 
@@ -28,8 +28,8 @@ _NOT_EXECUTED = {"Input", "Output", "Const"}
 class OpenVino(Backend):
     """The engine is a folder with OpenVINO's intermediate representation, weights in full precision."""
 
-    runtime: ClassVar[str] = "openvino"
-    reads: ClassVar[Format] = "openvino"
+    runtime = "openvino"
+    reads: Format = "openvino"
 
     def build(self, onnx_path: Path, folder: Path) -> Path:
         """Convert the file; the returned folder holds model.xml and model.bin and nothing else."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from edgekd.fuse.fusion import Fusion
+from edgekd.fuse.fusion import LANES_AVX512, Fusion
 from edgekd.fuse.onnxruntime import borders, convolutions, integers, kernels, patterns, products
 from edgekd.fuse.onnxruntime.blocked import Blocking
 from edgekd.fuse.onnxruntime.draft import Draft
@@ -14,25 +14,22 @@ from edgekd.kernel import FusedKernel
 from edgekd.onnx_graph.graph import Graph
 from edgekd.profile import Layer
 
-BLOCK_AVX512 = 16
-BLOCK_AVX2 = 8
-
 
 class OnnxRuntime(Fusion):
-    """Rules as ONNX Runtime 1.31 executes them with all optimisations; `block` is the width of a vector register.
+    """Rules as ONNX Runtime 1.31 executes them with all optimisations; channels lie in blocks of `lanes`.
 
     With `views` the operators that only give numbers another shape are kernels, too: they cost a call each.
     """
 
-    def __init__(self, block: int = BLOCK_AVX512, *, views: bool = False) -> None:
-        self.block = block
+    def __init__(self, lanes: int = LANES_AVX512, *, views: bool = False) -> None:
+        super().__init__(lanes)
         self.views = views
 
     def kernels(self, graph: Graph) -> list[FusedKernel]:
         """Return the kernels in the order of execution."""
-        draft = rewritten(graph, self.block)
+        draft = rewritten(graph, self.lanes)
         return [
-            kernels.kernel(draft, operator, self.block)
+            kernels.kernel(draft, operator, self.lanes)
             for operator in draft.ordered()
             if self.views or not kernels.is_view(draft, operator)
         ]
@@ -42,7 +39,7 @@ class OnnxRuntime(Fusion):
         return matched(kernels, rows)
 
 
-def rewritten(graph: Graph, block: int = BLOCK_AVX512) -> Draft:
+def rewritten(graph: Graph, block: int = LANES_AVX512) -> Draft:
     """Return what the runtime makes of a graph, in the order of its own rewriting."""
     draft = Draft.of(graph)
     borders.merge_pairs(draft)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from edgekd.fuse.fusion import Fusion
+from edgekd.fuse.fusion import LANES_AVX512, Fusion
 from edgekd.fuse.openvino import (
     codes,
     composites,
@@ -23,13 +23,14 @@ from edgekd.profile import Layer
 
 
 class OpenVino(Fusion):
-    """Rules of OpenVINO 2026.4 on a processor with AVX-512, in float32 and in eight-bit integers.
+    """Rules of OpenVINO 2026.4 on a processor with AVX-512 or AVX2, in float32 and in eight-bit integers.
 
     `converted` is for OpenVINO's own files, as edgekd ships them: in integers they execute otherwise than the ONNX file
     read directly, because the conversion merges a quantizer with its inverse, zero point included.
     """
 
-    def __init__(self, converted: bool = True) -> None:
+    def __init__(self, lanes: int = LANES_AVX512, *, converted: bool = True) -> None:
+        super().__init__(lanes)
         self._converted = converted
 
     def kernels(self, graph: Graph) -> list[FusedKernel]:
@@ -42,7 +43,7 @@ class OpenVino(Fusion):
         integers.convert(draft)
         snippets.bundle(draft)
         order.sort(draft)
-        layouts.change(draft)
+        layouts.change(draft, self.lanes)
         order.sort(draft)
         return codes.kernels(draft)
 

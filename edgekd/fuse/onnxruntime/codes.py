@@ -47,6 +47,9 @@ CODES = {
     "QuantizeLinear": "quantize",
     "DequantizeLinear": "dequantize",
 }
+DILATED = 19
+"""The opset from which on an AveragePool may be dilated; the runtime computes such ones by a slow loop of its own."""
+SLOW_AVERAGE = "pool.average.dilated"
 ACTIVATIONS = {
     "Relu", "Clip", "Sigmoid", "Tanh", "LeakyRelu", "PRelu", "Elu", "HardSigmoid", "Softplus", "Gelu", "BiasGelu",
     "FastGelu", "QuickGelu", "Erf", "Sqrt", "Exp", "Pow",
@@ -70,7 +73,7 @@ _FAMILIES: dict[str, Set[str]] = {
 @cache
 def operators(code: str) -> frozenset[str]:
     """Return the operators of the runtime, as its profile calls them, that kernels of a code may be."""
-    plain = code.removesuffix(".nchwc")
+    plain = code.removesuffix(".nchwc").removesuffix(".dilated")
     family, _, rest = plain.partition(".")
     named = {op for op, known in CODES.items() if known == plain} | _FAMILIES.get(plain, set())
     if named or family in _FAMILIES:

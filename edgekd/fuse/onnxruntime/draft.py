@@ -44,6 +44,7 @@ class Draft:
     types: dict[str, str]
     constants: set[str]
     values: dict[str, np.ndarray]
+    opset: int
     operators: dict[int, Operator] = field(default_factory=dict)
     original: dict[str, str] = field(default_factory=dict)
     """Tensors which rules made, and the tensors of the ONNX graph that hold the same numbers."""
@@ -61,6 +62,7 @@ class Draft:
             dict(graph.types),
             set(graph.constants),
             dict(graph.values),
+            graph.opset,
         )
         for node in graph.nodes:
             draft.add(

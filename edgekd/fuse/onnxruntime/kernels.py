@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from math import prod
 
-from edgekd.fuse.onnxruntime.codes import ACTIVATIONS, CODES, SHAPES
+from edgekd.fuse.onnxruntime.codes import ACTIVATIONS, CODES, DILATED, SHAPES, SLOW_AVERAGE
 from edgekd.fuse.onnxruntime.draft import Draft, Operator
 from edgekd.kernel import FusedKernel, Shape
 
@@ -69,6 +69,8 @@ def _code(draft: Draft, operator: Operator, weights: Shape, groups: int, block: 
         code = "gemm" if weights else "matmul"
     elif op in {"QLinearMatMul", "MatMulIntegerToFloat"}:
         code = "qgemm" if weights else "matmul.q"
+    elif op == "AveragePool" and draft.opset >= DILATED and not operator.blocked:
+        code = SLOW_AVERAGE
     elif op in CODES:
         code = CODES[op]
     elif op in ACTIVATIONS:

@@ -193,6 +193,14 @@ def _geometry(graph: Graph, step: Step) -> tuple[Shape, int, int, int]:
         if step.output.endswith("/strided"):
             return (), 1, strides, 1
         return (), 1, strides, prod(attributes.get("kernel_shape", (1,)))
-    if step.code == "reduce":
-        return (), 1, 1, max(1, prod(graph.shapes[node.inputs[0]]) // max(1, prod(graph.shapes[node.outputs[0]])))
-    return (), 1, 1, 1
+    return (), 1, 1, _looked_at(graph, step)
+
+
+def _looked_at(graph: Graph, step: Step) -> int:
+    """Return how many values an attention or a mean looks at for one of its own."""
+    output = graph.shapes[step.node.outputs[0]]
+    if step.code == "attention":
+        return output[-1]
+    if step.code.removeprefix("q") == "reduce":
+        return max(1, prod(graph.shapes[step.node.inputs[0]]) // max(1, prod(output)))
+    return 1

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from math import prod
 
+from edgekd.fuse.fusion import LANES_AVX512
 from edgekd.fuse.openvino.draft import VIEW, Draft, Step
 
 PLANAR, CHANNELS_LAST, BLOCKED = "planar", "channels-last", "blocked"
-"""Channel after channel; all channels of a position together; sixteen channels of a position together."""
+"""Channel after channel; all channels of a position together; a vector register of channels of a position together."""
 
 _TO_LAST = {(0, 2, 3, 1), (0, 2, 1)}
 _FROM_LAST = {(0, 3, 1, 2), (0, 2, 1)}
@@ -27,13 +28,13 @@ _PLANAR = {
 }
 
 
-def change(draft: Draft) -> None:
-    """Give every step its layout and insert the steps that change it."""
+def change(draft: Draft, lanes: int) -> None:
+    """Give every step its layout and insert the steps that change it; `lanes` values fill a vector register."""
     found: dict[str, str] = {}
     for step in list(draft.steps):
-        if step not in draft.steps or _is_one_copy(draft, step, found):
+        if step not in draft.steps or _is_one_copy(draft, step, found, lanes):
             continue
-        wanted = step.layout = _wanted(draft, step, found)
+        wanted = step.layout = _wanted(draft, step, found, lanes)
         for name in list(step.inputs) if step.code != "convert" else ():
             if draft.rank(name) > 2 and found.get(name, PLANAR) != wanted:
                 _reorder(draft, name, found.get(name, PLANAR), wanted, step)
@@ -44,7 +45,7 @@ def change(draft: Draft) -> None:
             _reorder(draft, name, found[name], PLANAR, None)
 
 
-def _is_one_copy(draft: Draft, step: Step, found: dict[str, str]) -> bool:
+def _is_one_copy(draft: Draft, step: Step, found: dict[str, str], lanes: int) -> bool:
     """Give a transposition its layout, together with the changes of layout that it makes needless."""
     source = step.inputs[0] if step.inputs else ""
     given = found.get(source, PLANAR)
@@ -65,7 +66,7 @@ def _is_one_copy(draft: Draft, step: Step, found: dict[str, str]) -> bool:
         flexible = draft.rank(last.output) == 4 and any(one.code in {"reduce", "eltwise"} for one in readers)
         found[last.output] = CHANNELS_LAST if flexible else PLANAR
         code = "transpose" if flexible else "reorder.planar"
-    elif given == PLANAR and _order(turns[0]) in _FROM_LAST and _read_channels_last(draft, last, found):
+    elif given == PLANAR and _order(turns[0]) in _FROM_LAST and _read_channels_last(draft, last, found, lanes):
         found[last.output] = CHANNELS_LAST
         code = "reorder.channels_last"
     else:
@@ -80,19 +81,22 @@ def _order(turn: Step) -> tuple[int, ...]:
     return tuple(turn.node.attributes.get("perm", ()))
 
 
-def _read_channels_last(draft: Draft, last: Step, found: dict[str, str]) -> bool:
+def _read_channels_last(draft: Draft, last: Step, found: dict[str, str], lanes: int) -> bool:
     """Return whether all readers want the image with all channels of a position together."""
     readers = draft.consumers(last.output)
     seen = {**found, last.output: PLANAR}
-    wanted = [_wanted(draft, one, seen) for one in readers]
+    wanted = [_wanted(draft, one, seen, lanes) for one in readers]
     return draft.rank(last.output) == 4 and bool(readers) and set(wanted) == {CHANNELS_LAST}
 
 
-def _wanted(draft: Draft, step: Step, found: dict[str, str]) -> str:
+def _wanted(draft: Draft, step: Step, found: dict[str, str], lanes: int) -> str:
     images = [found.get(name, PLANAR) for name in step.reads or step.inputs if draft.rank(name) > 2]
     if step.code in _CHANNELS_LAST or (step.code.startswith("pool") and draft.types[step.inputs[0]] == "u8"):
         return CHANNELS_LAST
-    if step.code == "lrn" or images == [BLOCKED]:
+    if step.code == "lrn":
+        return BLOCKED if lanes == LANES_AVX512 else PLANAR
+    planar_pool = step.code.startswith("pool.") and images == [PLANAR]
+    if images == [BLOCKED] or (planar_pool and lanes != LANES_AVX512):
         return BLOCKED
     if step.code in _PLANAR or step.code.startswith("other.") or _reads_vector(draft, step):
         return PLANAR

@@ -18,18 +18,11 @@ MLP_WIDTH = 256
 
 def bundle(draft: Draft) -> None:
     """Merge attention, small products and chains of elementwise operators."""
-    for step in list(draft.steps):
-        if step in draft.steps and step.code == "softmax":
-            _attention(draft, step)
-    for step in list(draft.steps):
-        if step in draft.steps and step.code == "fully_connected":
-            _products(draft, step)
-    for step in list(draft.steps):
-        if step in draft.steps and step.code == "eltwise":
-            _chain(draft, step)
-    for step in list(draft.steps):
-        if step in draft.steps and step.code == "eltwise":
-            _siblings(draft, step)
+    rules = (("softmax", _attention), ("fully_connected", _products), ("eltwise", _chain), ("eltwise", _siblings))
+    for code, merge in rules:
+        for step in list(draft.steps):
+            if step in draft.steps and step.code == code:
+                merge(draft, step)
 
 
 def _chain(draft: Draft, step: Step) -> None:

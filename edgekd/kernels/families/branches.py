@@ -15,12 +15,7 @@ def inception(net: Segment) -> None:
         x = _relu_conv(net, x, net.shapes[x][1], 1)
     for _ in range(dice.whole(1, 2)):
         width = net.shapes[x][1]
-        kinds = ["one", "three", "five", "double", "asymmetric", "pool"]
-        parts = []
-        for _ in range(dice.whole(2, 4)):
-            kind = kinds.pop(dice.whole(0, len(kinds) - 1))
-            parts.append(_branch(net, x, kind, max(4, width / 8), max(8, width / 2)))
-        x = concat(net, parts)
+        x = inception_block(net, x, (max(4, width / 8), max(8, width / 2)))
         if len(net.nodes) > 10:
             break
     if dice.chance(0.6):
@@ -33,9 +28,7 @@ def fire(net: Segment) -> None:
     x = net.input(dice.feature_map())
     for _ in range(dice.whole(1, 2)):
         width = net.shapes[x][1]
-        x = _relu_conv(net, x, dice.width(max(2, width / 8), max(4, width / 2)), 1)
-        wide = dice.near(width, 2)
-        x = concat(net, [_relu_conv(net, x, wide if dice.chance(0.6) else dice.near(wide, 2), k) for k in (1, 3)])
+        x = fire_block(net, x, dice.width(max(2, width / 8), max(4, width / 2)), dice.near(width, 2))
     if dice.chance(0.4):
         pool(net, x, "MaxPool", 3, 2, same=False, ceil=dice.chance(0.5))
 
@@ -46,14 +39,37 @@ def dense(net: Segment) -> None:
     x = net.input(dice.feature_map(smallest=4, narrowest=16, widest=1024))
     growth = dice.width(8, 64)
     for _ in range(dice.whole(1, 2)):
-        y = _normalised(net, x)
-        if dice.chance(0.7):
-            y = conv(net, y, dice.pick((2, 4, 4)) * growth, 1, bias=False)
-            y = _normalised(net, y)
-        x = concat(net, [x, conv(net, y, growth, 3, bias=False)])
+        x = dense_layer(net, x, growth, dice.pick((2, 4, 4)) * growth if dice.chance(0.7) else 0)
     if dice.chance(0.5):
-        x = conv(net, _normalised(net, x), max(1, net.shapes[x][1] // 2), 1, bias=False)
-        pool(net, x, "AveragePool", 2, 2, same=False)
+        transition(net, x)
+
+
+def inception_block(net: Segment, x: str, widths: tuple[float, float]) -> str:
+    """Add two to four branches of these widths over one map, side by side."""
+    kinds = ["one", "three", "five", "double", "asymmetric", "pool"]
+    chosen = [kinds.pop(net.dice.whole(0, len(kinds) - 1)) for _ in range(net.dice.whole(2, 4))]
+    return concat(net, [_branch(net, x, kind, *widths) for kind in chosen])
+
+
+def fire_block(net: Segment, x: str, narrow: int, wide: int) -> str:
+    """Add a narrow 1×1 convolution, then 1×1 and 3×3 ones side by side."""
+    dice = net.dice
+    x = _relu_conv(net, x, narrow, 1)
+    return concat(net, [_relu_conv(net, x, wide if dice.chance(0.6) else dice.near(wide, 2), k) for k in (1, 3)])
+
+
+def dense_layer(net: Segment, x: str, growth: int, inner: int) -> str:
+    """Add `growth` channels to those of x, by a 3×3 convolution; with `inner`, of a 1×1 one that wide."""
+    y = _normalised(net, x)
+    if inner:
+        y = _normalised(net, conv(net, y, inner, 1, bias=False))
+    return concat(net, [x, conv(net, y, growth, 3, bias=False)])
+
+
+def transition(net: Segment, x: str) -> str:
+    """Add what halves the channels and the map."""
+    x = conv(net, _normalised(net, x), max(1, net.shapes[x][1] // 2), 1, bias=False)
+    return pool(net, x, "AveragePool", 2, 2, same=False)
 
 
 def _branch(net: Segment, x: str, kind: str, low: float, high: float) -> str:

@@ -29,15 +29,7 @@ def shuffled(net: Segment) -> None:
     width = max(1, round(width / groups)) * groups
     x = net.input((1, width, *size))
     inner = max(1, dice.width(max(2, width / 4 / groups), width / groups)) * groups
-    y = activate(net, conv(net, x, inner, 1, groups=groups), "relu")
-    y = shuffle(net, y, groups)
-    stride = 2 if size[0] >= 4 and dice.chance(0.3) else 1
-    y = depthwise(net, y, 3, stride)
-    y = conv(net, y, width, 1, groups=groups)
-    if stride == 1:
-        activate(net, add(net, y, x), "relu")
-    else:
-        activate(net, concat(net, [y, pool(net, x, "AveragePool", 3, 2)]), "relu")
+    shuffled_block(net, x, 2 if size[0] >= 4 and dice.chance(0.3) else 1, inner, groups)
 
 
 def halves(net: Segment) -> None:
@@ -46,13 +38,36 @@ def halves(net: Segment) -> None:
     _, width, *size = dice.feature_map(narrowest=8, widest=1024)
     half = max(2, width // 2)
     x = net.input((1, 2 * half, *size))
-    left, y = split(net, x, (half, half))
-    y = activate(net, conv(net, y, dice.near(half, 1.5), 1), "relu")
-    y = depthwise(net, y, dice.kernel((3, 3, 5), 2 * size[0]))
-    y = activate(net, conv(net, y, half, 1), "relu")
-    y = shuffle(net, concat(net, [left, y]), 2)
+    y = halves_block(net, x, dice.near(half, 1.5), dice.kernel((3, 3, 5), 2 * size[0]))
     if dice.chance(0.5):
         activate(net, conv(net, y, dice.near(2 * half, 2), 1), "relu")
+
+
+def shuffled_block(net: Segment, x: str, stride: int, inner: int, groups: int) -> str:
+    """Add a 1×1 convolution in groups, a shuffle, a depthwise and a 1×1 one; x is added, or joined where it shrinks."""
+    width = net.shapes[x][1]
+    y = shuffle(net, activate(net, conv(net, x, inner, 1, groups=groups), "relu"), groups)
+    y = conv(net, depthwise(net, y, 3, stride), width, 1, groups=groups)
+    if stride == 1:
+        return activate(net, add(net, y, x), "relu")
+    return activate(net, concat(net, [y, pool(net, x, "AveragePool", 3, 2)]), "relu")
+
+
+def halves_block(net: Segment, x: str, inner: int, kernel: int) -> str:
+    """Add 1×1, depthwise and 1×1 convolutions of one half of the channels, joined with the other half and shuffled."""
+    half = net.shapes[x][1] // 2
+    left, y = split(net, x, (half, half))
+    y = activate(net, conv(net, y, inner, 1), "relu")
+    y = activate(net, conv(net, depthwise(net, y, kernel), half, 1), "relu")
+    return shuffle(net, concat(net, [left, y]), 2)
+
+
+def halving_block(net: Segment, x: str, half: int, kernel: int) -> str:
+    """Add what halves the map in two branches, each `half` wide: depthwise and 1×1, and the same after a 1×1."""
+    left = activate(net, conv(net, depthwise(net, x, kernel, 2), half, 1), "relu")
+    y = depthwise(net, activate(net, conv(net, x, half, 1), "relu"), kernel, 2)
+    y = activate(net, conv(net, y, half, 1), "relu")
+    return shuffle(net, concat(net, [left, y]), 2)
 
 
 def shuffle(net: Segment, x: str, groups: int) -> str:

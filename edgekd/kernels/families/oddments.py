@@ -41,12 +41,14 @@ def elementwise(net: Segment) -> None:
     width = net.shapes[x][1]
     a = conv(net, x, width, dice.pick((1, 3)))
     for _ in range(dice.whole(1, 4)):
-        step = dice.pick(("norm", "gate", "scale", "sum"))
+        step = dice.pick(("norm", "gate", "scale", "sum", "activation"))
         shape = net.shapes[a]
         if step == "norm":
             a = batch_norm(net, activate(net, a, "relu"))
         elif step == "gate":
             a = net.add("Mul", [a, activate(net, x, "sigmoid")], shape)
+        elif step == "activation":
+            a = activate(net, net.add("Add", [a, x], shape), dice.pick(("silu", "hard-swish", "relu6", "sigmoid")))
         elif step == "scale":
             a = scale_and_shift(net, a)
         else:
@@ -89,9 +91,9 @@ def _max_pool(net: Segment, x: str) -> str:
 
 
 KINDS = {
-    "responses": Kind(responses, 3),
+    "responses": Kind(responses, 5),
     "activations": Kind(activations, 3),
-    "elementwise": Kind(elementwise, 3),
+    "elementwise": Kind(elementwise, 4),
     "pad-and-slice": Kind(pad_and_slice, 1),
     "maxima": Kind(maxima, 1),
 }

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from edgekd.kernels.activations import activate
 from edgekd.kernels.layers import add, batch_norm, conv, pool
 from edgekd.kernels.segment import Kind, Segment
@@ -9,13 +11,7 @@ from edgekd.kernels.segment import Kind, Segment
 
 def basic(net: Segment) -> None:
     """Build one or two blocks of two 3×3 convolutions."""
-    dice = net.dice
-    x = net.input(dice.feature_map())
-    for _ in range(dice.whole(1, 2)):
-        width, stride = _next(net, x)
-        y = activate(net, conv(net, x, dice.near(width, 2), 3, stride), "relu")
-        y = conv(net, y, width, 3)
-        x = activate(net, add(net, y, _shortcut(net, x, width, stride)), "relu")
+    _one_or_two(net, basic_block)
 
 
 def bottleneck(net: Segment) -> None:
@@ -27,23 +23,44 @@ def bottleneck(net: Segment) -> None:
         groups = dice.pick((1, 1, 1, 2, 4, 8, 32))
         inner = dice.width(max(4, width / 6), width)
         inner = inner if groups == 1 else groups * max(1, inner // groups)
-        y = activate(net, conv(net, x, inner, 1), "relu")
-        y = activate(net, conv(net, y, inner, 3, stride, groups=groups), "relu")
-        y = conv(net, y, width, 1)
-        x = activate(net, add(net, y, _shortcut(net, x, width, stride)), "relu")
+        x = bottleneck_block(net, x, width, stride=stride, inner=inner, groups=groups)
 
 
 def preactivated(net: Segment) -> None:
     """Build blocks whose normalisation comes first, so that it cannot become part of the convolution before it."""
+    _one_or_two(net, preactivated_block)
+
+
+def basic_block(net: Segment, x: str, width: int, *, stride: int, inner: int) -> str:
+    """Add two 3×3 convolutions, the first `inner` wide, and the sum around them."""
+    y = activate(net, conv(net, x, inner, 3, stride), "relu")
+    y = conv(net, y, width, 3)
+    return activate(net, add(net, y, _shortcut(net, x, width, stride)), "relu")
+
+
+def bottleneck_block(net: Segment, x: str, width: int, *, stride: int, inner: int, groups: int) -> str:
+    """Add a 1×1, a 3×3 in groups and a 1×1 convolution, and the sum around them."""
+    y = activate(net, conv(net, x, inner, 1), "relu")
+    y = activate(net, conv(net, y, inner, 3, stride, groups=groups), "relu")
+    y = conv(net, y, width, 1)
+    return activate(net, add(net, y, _shortcut(net, x, width, stride)), "relu")
+
+
+def preactivated_block(net: Segment, x: str, width: int, *, stride: int, inner: int) -> str:
+    """Add normalisation, activation and convolution twice, and the sum around them."""
+    first = activate(net, batch_norm(net, x), "relu")
+    y = conv(net, first, inner, net.dice.pick((1, 3)), stride, bias=False)
+    y = activate(net, batch_norm(net, y), "relu")
+    y = conv(net, y, width, 3, bias=net.dice.chance(0.5))
+    return add(net, y, _shortcut(net, x, width, stride))
+
+
+def _one_or_two(net: Segment, add_block: Callable[..., str]) -> None:
     dice = net.dice
     x = net.input(dice.feature_map())
     for _ in range(dice.whole(1, 2)):
         width, stride = _next(net, x)
-        first = activate(net, batch_norm(net, x), "relu")
-        y = conv(net, first, dice.near(width, 2), dice.pick((1, 3)), stride, bias=False)
-        y = activate(net, batch_norm(net, y), "relu")
-        y = conv(net, y, width, 3, bias=dice.chance(0.5))
-        x = add(net, y, _shortcut(net, x, width, stride))
+        x = add_block(net, x, width, stride=stride, inner=dice.near(width, 2))
 
 
 def _next(net: Segment, x: str) -> tuple[int, int]:

@@ -12,7 +12,7 @@ def picture(net: Segment) -> None:
     dice = net.dice
     height = dice.resolution(24)
     width = height if dice.chance(0.8) else dice.resolution(24)
-    x = _pixels(net, dice.pick((1, 3, 3, 3)), height, width)
+    x = pixels(net, dice.pick((1, 3, 3, 3)), height, width)
     kernel, stride = dice.pick(((3, 1), (3, 2), (3, 2), (5, 1), (5, 2), (7, 2), (7, 2), (11, 4)))
     name = dice.weighted(PLAIN)
     x = conv(net, x, dice.width(4, 128), kernel, stride, same=dice.chance(0.8))
@@ -46,7 +46,7 @@ def patches(net: Segment) -> None:
     follow(net, x, "relu")
 
 
-def _pixels(net: Segment, channels: int, height: int, width: int) -> str:
+def pixels(net: Segment, channels: int, height: int, width: int) -> str:
     """Declare the input: some have the channels last, some are normalised inside the network."""
     if net.dice.chance(0.12):
         x = transpose(net, net.input((1, height, width, channels)), (0, 3, 1, 2))

@@ -16,36 +16,15 @@ def convnext(net: Segment) -> None:
     width = net.shapes[x][1]
     if dice.chance(0.4):
         x = conv(net, x, width, dice.pick((1, 2)), 1, same=False)
-    y = depthwise(net, x, dice.kernel((7, 7, 5, 3), 2 * net.shapes[x][2]))
-    y = layer_norm(net, transpose(net, y, (0, 2, 3, 1)))
-    y = activate(net, linear(net, y, _wider(net, width)), "gelu")
-    y = linear(net, y, width)
-    if dice.chance(0.5):
-        y = net.add("Mul", [y, net.weight("gamma", (width,), 0.5)], net.shapes[y])
-    add(net, transpose(net, y, (0, 3, 1, 2)), x)
+    convnext_block(net, x, dice.kernel((7, 7, 5, 3), 2 * net.shapes[x][2]), _wider(net, width), dice.chance(0.5))
 
 
 def attention(net: Segment) -> None:
     """Build tokens that look at each other: queries, keys and values from one product or from three."""
     dice = net.dice
     x, heads = _tokens(net)
-    _, tokens, width = net.shapes[x]
-    each = width // heads
-    y = layer_norm(net, x) if dice.chance(0.7) else x
-    q, k, v = _together(net, y, heads) if dice.chance(0.6) else _apart(net, y, heads)
-    k = transpose(net, k, (0, 1, 3, 2))
-    factor = net.constant("factor", 1 / sqrt(each))
-    early = dice.chance(0.3)
-    if early:
-        q = net.add("Mul", [q, factor], net.shapes[q])
-    scores = net.add("MatMul", [q, k], (1, heads, tokens, tokens), heads * tokens * tokens * each)
-    if not early:
-        divisor = net.constant("divisor", sqrt(each))
-        scores = net.add("Div", [scores, divisor], net.shapes[scores])
-    weights = net.add("Softmax", [scores], net.shapes[scores], axis=-1)
-    y = net.add("MatMul", [weights, v], (1, heads, tokens, each), heads * tokens * tokens * each)
-    y = reshape(net, transpose(net, y, (0, 2, 1, 3)), (1, tokens, width))
-    add(net, linear(net, y, width), x)
+    normalised, together, early = dice.chance(0.7), dice.chance(0.6), dice.chance(0.3)
+    attention_block(net, x, heads, normalised=normalised, together=together, early=early)
 
 
 def feed_forward(net: Segment) -> None:
@@ -54,23 +33,59 @@ def feed_forward(net: Segment) -> None:
     x, _ = _tokens(net)
     name = dice.pick(("gelu", "gelu", "relu", "silu"))
     for _ in range(dice.pick((1, 1, 2)) if name != "gelu" else 1):
-        width = net.shapes[x][-1]
-        y = layer_norm(net, x) if dice.chance(0.8) else x
-        y = activate(net, linear(net, y, _wider(net, width)), name)
-        x = add(net, linear(net, y, width), x)
+        x = feed_forward_block(net, x, _wider(net, net.shapes[x][-1]), name, dice.chance(0.8))
+
+
+def convnext_block(net: Segment, x: str, kernel: int, wide: int, scaled: bool) -> str:
+    """Add a depthwise window, two products on channels that lie last, maybe a factor a channel, the sum around them."""
+    width = net.shapes[x][1]
+    y = layer_norm(net, transpose(net, depthwise(net, x, kernel), (0, 2, 3, 1)))
+    y = linear(net, activate(net, linear(net, y, wide), "gelu"), width)
+    if scaled:
+        y = net.add("Mul", [y, net.weight("gamma", (width,), 0.5)], net.shapes[y])
+    return add(net, transpose(net, y, (0, 3, 1, 2)), x)
+
+
+def attention_block(net: Segment, x: str, heads: int, *, normalised: bool, together: bool, early: bool) -> str:
+    """Add attention of x (1, tokens, width) to itself; `early` scales the queries instead of the scores."""
+    _, tokens, width = net.shapes[x]
+    each = width // heads
+    y = layer_norm(net, x) if normalised else x
+    q, k, v = (_together if together else _apart)(net, y, heads)
+    k = transpose(net, k, (0, 1, 3, 2))
+    if early:
+        q = net.add("Mul", [q, net.constant("factor", 1 / sqrt(each))], net.shapes[q])
+    scores = net.add("MatMul", [q, k], (1, heads, tokens, tokens), heads * tokens * tokens * each)
+    if not early:
+        scores = net.add("Div", [scores, net.constant("divisor", sqrt(each))], net.shapes[scores])
+    weights = net.add("Softmax", [scores], net.shapes[scores], axis=-1)
+    y = net.add("MatMul", [weights, v], (1, heads, tokens, each), heads * tokens * tokens * each)
+    y = reshape(net, transpose(net, y, (0, 2, 1, 3)), (1, tokens, width))
+    return add(net, linear(net, y, width), x)
+
+
+def feed_forward_block(net: Segment, x: str, wide: int, name: str, normalised: bool) -> str:
+    """Add two products with an activation between them, and the sum around them."""
+    y = layer_norm(net, x) if normalised else x
+    y = activate(net, linear(net, y, wide), name)
+    return add(net, linear(net, y, net.shapes[x][-1]), x)
 
 
 def patch_tokens(net: Segment) -> None:
     """Build a picture cut into patches, as rows of tokens, and the first product on them."""
+    width = net.dice.width(32, 768)
+    linear(net, layer_norm(net, picture_tokens(net, width)), net.dice.near(width))
+
+
+def picture_tokens(net: Segment, width: int) -> str:
+    """Declare a picture and add what cuts it into patches and makes a row of tokens (1, patches, width) of them."""
     dice = net.dice
     size = dice.pick((4, 8, 16, 16))
     rows = dice.whole(2, 16)
-    width = dice.width(32, 768)
     x = net.input((1, 3, rows * size, rows * size))
     y = reshape(net, conv(net, x, width, size, size, same=False), (1, width, rows * rows))
     y = transpose(net, y, (0, 2, 1))
-    y = net.add("Add", [y, net.weight("position", (1, rows * rows, width), 0.1)], net.shapes[y])
-    linear(net, layer_norm(net, y), dice.near(width))
+    return net.add("Add", [y, net.weight("position", (1, rows * rows, width), 0.1)], net.shapes[y])
 
 
 def _tokens(net: Segment) -> tuple[str, int]:
