@@ -12,12 +12,17 @@ from pathlib import Path
 from typing import ClassVar, Generic, Literal, Protocol, TypeVar
 
 from edgekd.artifact import Artifact, ArtifactSet, digest_of_path
+from edgekd.connection.connection import Connection
 from edgekd.recipe import Recipe
 from edgekd.schema import Schema
 from edgekd.target import Target
 
 C = TypeVar("C", bound=Schema)
 log = logging.getLogger("edgekd")
+
+
+PREDICTED = "predicted"
+"""In the place of a machine: nothing was measured."""
 
 
 class Advance(Protocol):
@@ -54,9 +59,13 @@ class Context:
     recipe: Recipe
     target: Target
     origin_is_device: bool
-    """Whether this machine is the target, so that what is measured here is the device's own figure."""
+    """Whether the machine that measures is the target, so that what is measured is the device's own figure."""
+    connection: Connection | None = None
+    """To the device that measures; None where that is this machine."""
     elsewhere: bool = False
     """Whether the target's engines run only on the target, which is not here: their latency is predicted."""
+    keeps_choices: bool = False
+    """Whether what was chosen by prediction, if it was, stands although the device is here now."""
     round: int = 0
     correction: float = 1.0
     """Measured divided by predicted latency of the last round; predictions are multiplied by it."""
@@ -64,8 +73,13 @@ class Context:
 
     @property
     def origin(self) -> Literal["device", "host"]:
-        """Return where the figures come from that are measured on this machine."""
+        """Return where the figures come from that are measured on the machine that measures."""
         return "device" if self.origin_is_device else "host"
+
+    @property
+    def origin_here(self) -> Literal["device", "host"]:
+        """Return where the figures come from that are computed on this machine, as those of a training are."""
+        return self.origin if self.connection is None else "host"
 
     @property
     def writes_to(self) -> dict[str, Path]:
@@ -75,6 +89,13 @@ class Context:
             "EDGEKD_CACHE": self.cache,
             "TMPDIR": Path(tempfile.gettempdir()),
         }
+
+    @property
+    def measured_on(self) -> str | None:
+        """Return what tells the figures of one machine from those of another, None for those of this one."""
+        if self.connection is not None:
+            return self.connection.name
+        return PREDICTED if self.elsewhere else None
 
     def path(self, artifact: Artifact) -> Path:
         """Return where an artifact lies (an absolute path stands for itself)."""
@@ -97,6 +118,8 @@ class Stage(ABC, Generic[C]):
     Config: ClassVar[type[Schema]]
     judges_cost: ClassVar[bool] = False
     """Whether the result depends on the budget, on profiles and on what the last round measured."""
+    measures: ClassVar[bool] = False
+    """Whether the result depends on the machine that runs the engines."""
 
     def __init__(self, config: C) -> None:
         self.config = config

@@ -101,6 +101,15 @@ class Target(Schema):
         """Return whether its engines run on a GPU of NVIDIA's."""
         return any(runtime.startswith("tensorrt") for runtime in self.runtimes)
 
+    def fits(self, machine: str, isa: frozenset[str], model: str = "") -> bool:
+        """Return whether a probed machine is this target: right architecture, all of its ISA, none it lacks.
+
+        `model` is what a board calls itself; one board is no other one, and a GPU shows in no processor.
+        """
+        if self.machine != machine or not isa.issuperset(self.isa) or isa.intersection(self.lacks):
+            return False
+        return self.calls_itself in model if self.calls_itself else not self.needs_gpu
+
     def scheme_for(self, runtime: str) -> str | None:
         """Return the quantization scheme of a runtime, None where integers do not pay."""
         found = self.quantization.get(runtime)
@@ -152,18 +161,20 @@ def load(name: str, host: str | None = None) -> Target:
         named_in = f"{path}:{lines.get('same_as', 1)}: "
 
 
-def matching(machine: str, isa: frozenset[str], model: str = "") -> str | None:
-    """Return the name of the shipped target a probed machine is: right architecture, all of its ISA, none it lacks.
+def family(name: str) -> frozenset[str]:
+    """Return the targets a family name may stand for, those that begin with it; none for an exact target."""
+    if name not in catalogue.names("targets") or "same_as" not in read_yaml(catalogue.find("targets", name))[0]:
+        return frozenset()
+    return frozenset(other for other in catalogue.names("targets") if other.startswith(f"{name}-"))
 
-    `model` is what a board calls itself; a target that is one board is no other one, and a GPU shows in no processor.
-    """
+
+def matching(machine: str, isa: frozenset[str], model: str = "") -> str | None:
+    """Return the name of the target a probed machine is, see `Target.fits`, the own ones first; None for none."""
     for name in catalogue.names("targets"):
         data, lines = read_yaml(catalogue.find("targets", name))
         if "same_as" in data:
             continue
         target = from_mapping(Target, data, name, lines)
-        if target.machine != machine or not isa.issuperset(target.isa) or isa.intersection(target.lacks):
-            continue
-        if target.calls_itself in model if target.calls_itself else not target.needs_gpu:
+        if target.fits(machine, isa, model):
             return name
     return None

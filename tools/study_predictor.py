@@ -20,13 +20,13 @@ import numpy as np
 from scipy import stats
 
 from edgekd import target as targets
+from edgekd.connection.connection import local
+from edgekd.connection.lock import measurement_lock
 from edgekd.export.backend import BACKENDS
 from edgekd.fuse.fusion import rules
 from edgekd.kernel import KernelProfile
 from edgekd.kernels.bench import Bench
 from edgekd.measure import machine
-from edgekd.measure.connection import local
-from edgekd.measure.lock import measurement_lock
 from edgekd.onnx_graph.graph import read
 from edgekd.predict import known
 from edgekd.predict.latency import LatencyModel

@@ -17,8 +17,8 @@ from contextlib import nullcontext
 from pathlib import Path
 
 from edgekd.budget import OperatingPoint
+from edgekd.connection.connection import local
 from edgekd.measure.comparison import paired_ratio
-from edgekd.measure.connection import local
 from edgekd.measure.engine import Engine
 from edgekd.measure.meter import Setup, create
 from edgekd.measure.series import measure

@@ -50,12 +50,12 @@ def profile_of_kernels(device: Target, asked: KernelsAsked, as_json: bool, progr
     return ExitCode.NOT_TRUSTWORTHY if doubts else 0
 
 
-def refined_by(device: Target, network: Path, measured: Profile) -> list[str]:
+def refined_by(target: str, network: Path, measured: Profile) -> list[str]:
     """Add an engine's layer table to the user's own kernel profile, where there is one it fits; returns what to say."""
     from edgekd.kernels.refining import refined
     from edgekd.predict import known
 
-    file = known.own_file(device.name)
+    file = known.own_file(target)
     if not file.is_file() or network.suffix != ".onnx":
         return []
     found = refined(known.load(file), network, measured)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 if TYPE_CHECKING:
+    from edgekd.connection.device import Device
     from edgekd.stage import Progress
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -40,10 +41,26 @@ percentile_option = click.option(
     help="Of single calls.",
 )
 
+device_option = click.option(
+    "--device",
+    default=None,
+    metavar="USER@HOST",
+    help="Run engines there, by ssh: an address, or a name of the devices file. Default: this machine.",
+)
+
+
+def device_named(text: str | None) -> Device | None:
+    """Return the device of an address or a name, None for none."""
+    if text is None:
+        return None
+    from edgekd.connection.device import named
+
+    return named(text)
+
 
 def engine_options(command: Command) -> Command:
-    """Add `--data`, `--shape`, `--runtime`, `--threads` and `--batch` to a command."""
-    for option in reversed(_OPTIONS):
+    """Add `--data`, `--shape`, `--runtime`, `--threads`, `--batch` and `--device` to a command."""
+    for option in reversed((*_OPTIONS, device_option)):
         command = option(command)
     return command
 

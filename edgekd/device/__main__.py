@@ -1,7 +1,9 @@
 """Answers requests, one JSON object a line: `python -m edgekd.device`, or the same code packed as a zipapp.
 
 The first line written is a greeting. A request names its `verb` (`_verbs` lists them); the answer has `ok`,
-and where that is false `error` and `kind`. The end of the input ends the process.
+and where that is false `error` and `kind`. The end of the input ends the process, and so does a silence: a cable that
+was pulled ends no input for hours, and meanwhile nobody else could measure. A request may say by `patience_s` how long
+the next one is waited for.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ import sys
 from typing import Any, Callable, Dict, TextIO
 
 PROTOCOL = 1
+PATIENCE_S = 3600
 _PR_SET_PDEATHSIG = 1
 
 
@@ -23,9 +26,17 @@ def main() -> None:
     answers = _claim_output()
     _write(answers, {"ok": True, "protocol": PROTOCOL, "pid": os.getpid()})
     verbs = _verbs()
-    for line in sys.stdin:
+    patience_s = PATIENCE_S
+    while True:
+        _end_after(patience_s)
+        line = sys.stdin.readline()
+        _end_after(0)
+        if not line:
+            break
         if line.strip():
-            _write(answers, _answer(verbs, line))
+            request = _read(line)
+            patience_s = request.get("patience_s", patience_s)
+            _write(answers, _answer(verbs, request))
     answers.flush()
     # A runtime's tear-down takes longer than its work here; nothing is left to be saved.
     os._exit(0)
@@ -35,6 +46,12 @@ def _die_with_parent() -> None:
     """Let Linux kill this process with the one that started it, so that nothing disturbs whoever measures next."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def _end_after(seconds: float) -> None:
+    """Let the kernel end this process in so many seconds; 0 takes that back."""
+    if hasattr(signal, "setitimer"):
+        signal.setitimer(signal.ITIMER_REAL, seconds)
 
 
 def _claim_output() -> TextIO:
@@ -55,6 +72,7 @@ def _verbs() -> Dict[str, Callable[[Dict[str, Any]], Dict[str, Any]]]:
     from .evaluate import evaluate
     from .layers import layers
     from .loadgen import loadgen
+    from .lock import Lock
     from .memory import memory
     from .operators import operators
     from .probe import probe
@@ -62,12 +80,21 @@ def _verbs() -> Dict[str, Callable[[Dict[str, Any]], Dict[str, Any]]]:
     from .time import Timer
 
     functions = (probe, describe, evaluate, memory, throughput, energy, layers, loadgen, operators)
-    return {"time": Timer().step, **{function.__name__: function for function in functions}}
+    steps = {"time": Timer().step, "lock": Lock().step}
+    return {**steps, **{function.__name__: function for function in functions}}
 
 
-def _answer(verbs: Dict[str, Callable[[Dict[str, Any]], Dict[str, Any]]], line: str) -> Dict[str, Any]:
+def _read(line: str) -> Dict[str, Any]:
+    """Return the request of a line; one that is no JSON object asks for a verb of that name, which there is not."""
     try:
         request = json.loads(line)
+    except ValueError:
+        request = None
+    return request if isinstance(request, dict) else {"verb": line.strip()[:80]}
+
+
+def _answer(verbs: Dict[str, Callable[[Dict[str, Any]], Dict[str, Any]]], request: Dict[str, Any]) -> Dict[str, Any]:
+    try:
         name = request.get("verb")
         if name not in verbs:
             return _refusal("unknown verb {!r}; known: {}".format(name, ", ".join(sorted(verbs))), "ValueError")

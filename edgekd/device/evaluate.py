@@ -31,6 +31,7 @@ def evaluate(request: Dict[str, Any]) -> Dict[str, Any]:
         parts.append(result[: count - start].copy())
     outputs = np.concatenate(parts)
     partial = request["outputs"] + ".partial"
+    os.makedirs(os.path.dirname(partial), exist_ok=True)
     try:
         with open(partial, "wb") as stream:
             np.save(stream, outputs, allow_pickle=False)

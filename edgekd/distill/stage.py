@@ -73,7 +73,7 @@ class DistillStage(Stage[DistillConfig]):
                 Figure(
                     name="accuracy_percent",
                     value=accuracy(found, validation.labels),
-                    origin=context.origin,
+                    origin=context.origin_here,
                     samples=len(validation),
                 ),
                 *(Figure(name=name, value=value, origin="counted") for name, value in counts.items()),

@@ -14,11 +14,12 @@ import torch
 from numpy.typing import NDArray
 from torch import fx, nn
 
+from edgekd.connection.connection import Connection
+from edgekd.export.answers import answers
 from edgekd.export.backend import Backend
 from edgekd.export.onnx_file import INPUT, OUTPUT, exported
 from edgekd.export.parity import relative_difference
 from edgekd.export.translation import quiet
-from edgekd.runtime.session import open_session
 
 Array = NDArray[np.float32]
 
@@ -53,7 +54,15 @@ def of_file(module: nn.Module, onnx_path: Path, inputs: Array, tolerance: float)
     return None
 
 
-def of_engine(backend: Backend, onnx_path: Path, inputs: Array, tolerance: float, folder: Path) -> Divergence | None:
+def of_engine(
+    backend: Backend,
+    onnx_path: Path,
+    inputs: Array,
+    tolerance: float,
+    folder: Path,
+    *,
+    connection: Connection | None = None,
+) -> Divergence | None:
     """Return where an engine leaves the unoptimised ONNX file.
 
     Engines are built of the file's first k operators, so that the runtime fuses as it does in the whole; the smallest
@@ -72,8 +81,8 @@ def of_engine(backend: Backend, onnx_path: Path, inputs: Array, tolerance: float
         _, name, value = kept[place]
         part = folder / "part.onnx"
         onnx.save(_ending_at(model, [name]), part)
-        session = open_session(backend.computes_as, str(backend.build(part, folder)), batch=len(inputs))
-        return _error(value, session.run([inputs])[0], tolerance)
+        built = backend.build(part, folder)
+        return _error(value, answers(backend, built, inputs, batch=len(inputs), connection=connection), tolerance)
 
     low, high = 0, len(kept) - 1
     if high < 0 or not error_at(high):

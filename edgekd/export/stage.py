@@ -15,13 +15,13 @@ from torch import nn
 from edgekd.artifact import Artifact, ArtifactSet, TensorSpec
 from edgekd.errors import EdgekdError, ExportError, UsageError
 from edgekd.export import divergence, onnx_file
+from edgekd.export.answers import answers
 from edgekd.export.backend import BACKENDS, Backend
 from edgekd.export.early import refuse_unexportable
 from edgekd.export.half import halved
 from edgekd.export.parity import Limits, Parity, compare
 from edgekd.export.unbuilt import FOREIGN, Unbuilt, backends
 from edgekd.figure import Figure
-from edgekd.runtime.session import open_session
 from edgekd.schema import Field, Schema
 from edgekd.stage import Context, Stage
 from edgekd.target import FLOAT_SCHEMES
@@ -58,6 +58,7 @@ class ExportStage(Stage[ExportConfig]):
 
     name: ClassVar[str] = "export"
     Config: ClassVar[type[Schema]] = ExportConfig
+    measures: ClassVar[bool] = True
 
     def requires(self, artifacts: ArtifactSet, context: Context) -> None:
         """Refuse a runtime that has no backend here and, before any training, a network that cannot be exported."""
@@ -103,21 +104,23 @@ class ExportStage(Stage[ExportConfig]):
                 continue
             folder = context.folder / written.artifact.network / written.artifact.scheme
             engine = backend.build(written.path, folder)
-            parity = self._prove(written, backend, engine, folder)
-            figures, notes = _figures(parity, engine, context), _notes(written, backend, engine)
+            parity = self._prove(written, backend, engine, folder, context)
+            figures, notes = _figures(parity, engine, context), _notes(written, backend, engine, context)
             made = engines["onnx"] if backend.reads == "onnx" else _engine(written.artifact, backend, engine, context)
             engines[backend.reads] = _with(made, figures, notes)
         return list(engines.values())
 
-    def _prove(self, written: _Written, backend: Backend, engine: Path, folder: Path) -> Parity:
+    def _prove(self, written: _Written, backend: Backend, engine: Path, folder: Path, context: Context) -> Parity:
         """Raise ExportError with the first diverging tensor when the engine is not what its network is."""
-        outputs = _answers(backend, engine, written.inputs)
+        outputs = answers(backend, engine, written.inputs, batch=1, connection=context.connection)
         parity = compare(written.logits, outputs, self.config.limits, rounded=written.rounded)
         if not parity.faults:
             return parity
         limits = self.config.limits
         tolerance = limits.integer_error if written.rounded else limits.float_error
-        found = divergence.of_engine(backend, written.path, written.inputs, tolerance, folder)
+        found = divergence.of_engine(
+            backend, written.path, written.inputs, tolerance, folder, connection=context.connection
+        )
         where = f"{backend.runtime} leaves the ONNX file"
         if found is None and written.module is not None:
             found = divergence.of_file(written.module, written.path, written.inputs, tolerance)
@@ -182,12 +185,6 @@ def _probe(folder: Path) -> tuple[Array, Array]:
         raise EdgekdError(f"{folder}: the checkpoint has no recorded input and output: {error}") from error
 
 
-def _answers(backend: Backend, engine: Path, inputs: Array) -> Array:
-    """Return the engine's logits (N, K), one input at a time as it will be used."""
-    session = open_session(backend.computes_as, str(engine), threads=1, batch=1)
-    return np.concatenate([session.run([one])[0].copy() for one in np.split(inputs, len(inputs))])
-
-
 def _figures(parity: Parity, engine: Path, context: Context) -> tuple[Figure, ...]:
     files = [engine] if engine.is_file() else [file for file in engine.rglob("*") if file.is_file()]
     size = sum(file.stat().st_size for file in files) / 1e6
@@ -199,11 +196,13 @@ def _figures(parity: Parity, engine: Path, context: Context) -> tuple[Figure, ..
     )
 
 
-def _notes(written: _Written, backend: Backend, engine: Path) -> dict[str, str]:
+def _notes(written: _Written, backend: Backend, engine: Path, context: Context) -> dict[str, str]:
     """Say in words what the engine executes; warn when an int8 engine leaves products in float."""
     if isinstance(backend, Unbuilt):
         checked = "tensorrt-rtx takes it" if backend.is_checked else "no parser like the device's has seen it"
         return {f"engine of {backend.runtime}": f"not built; the device builds it from the ONNX file; {checked}"}
+    if context.connection is not None:
+        return {f"engine of {backend.runtime}": f"answers as its network does on {context.connection.name}"}
     layers = [layer for layer in backend.executed(engine) if layer.multiplies]
     counts = {p: sum(layer.precision == p for layer in layers) for p in ("int8", "fp16", "fp32")}
     slow = [f"{layer.op} {layer.name}" for layer in layers if layer.precision != "int8"]

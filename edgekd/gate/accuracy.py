@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from importlib.util import find_spec
+from contextlib import ExitStack
 from pathlib import Path
 
 from edgekd import bundle
+from edgekd.connection.connection import Connection
+from edgekd.connection.ssh import at
 from edgekd.gate.bench import Asked, Given, bench
 from edgekd.gate.raw import emptied
 from edgekd.gate.report import Measured
@@ -19,8 +21,10 @@ def evaluated(given: Given, baseline: Given | None, asked: Asked, raw: Path, pro
     A bundle given without a runtime stands for each of its engines that can run here. The raw line of each engine is
     written to `<raw>/answers.jsonl`. Raises UsageError, TargetError, ExportError or MeasurementError.
     """
-    several = [*_engines_of(given), *([baseline] if baseline is not None else [])]
-    with bench(several, asked, None, progress) as here:
+    with ExitStack() as stack:
+        connection = stack.enter_context(at(asked.device))
+        several = [*_engines_of(given, connection), *([baseline] if baseline is not None else [])]
+        here = stack.enter_context(bench(several, asked, None, progress, connection))
         answers = here.answers()
         evaluate.write_raw(emptied(raw) / "answers.jsonl", answers)
         reference = answers[here.engines[-1].key] if baseline is not None else None
@@ -37,10 +41,10 @@ def evaluated(given: Given, baseline: Given | None, asked: Asked, raw: Path, pro
         ]
 
 
-def _engines_of(given: Given) -> list[Given]:
+def _engines_of(given: Given, connection: Connection) -> list[Given]:
     """Return one entry an engine of a bundle, its chosen one first; what is no bundle stands for itself."""
     if given.runtime is not None or not (Path(given.path) / "manifest.json").is_file():
         return [given]
     manifest = bundle.read(Path(given.path))
     order = [manifest.chosen, *sorted(manifest.engines.keys() - {manifest.chosen})]
-    return [Given(given.path, name) for name in order if find_spec(name) is not None] or [given]
+    return [Given(given.path, name) for name in order if connection.has(name)] or [given]

@@ -87,13 +87,10 @@ def attempt(plan: Plan, raw: Path) -> Attempt:
 def _elsewhere(here: Bench) -> list[str]:
     """Return a remark where a bundle was made for another device than this machine."""
     manifest = here.subjects[0].manifest
-    try:
-        host = machine.host_target()
-    except TargetError:
-        host = "no target edgekd knows"
+    host = here.connection.target() or "no target edgekd knows"
     if manifest is None or manifest.target == host:
         return []
-    return [f"the bundle was made for {manifest.target}, and this machine is {host}"]
+    return [f"the bundle was made for {manifest.target}, and {here.connection.name} is {host}"]
 
 
 def _series(plan: Plan, raw: Path) -> Series:
@@ -174,10 +171,10 @@ def _leaks(plan: Plan, readings: Mapping[str, Reading]) -> list[str]:
 
 def _profile(plan: Plan, series: Series | None) -> Profile:
     """Return the records of a series, or bare ones where there was nothing to time."""
-    here = machine.probe()
+    here = plan.here.connection.probe()
     if series is not None:
-        return machine.profiled(here["machine"], "device", series.records, series.machine)
+        return machine.profiled(here["machine"], "device", series.records, series.machine, here)
     told = {"before": here["state"], "doubts": [], "engine_doubts": {}}
     return machine.profiled(
-        here["machine"], "device", [engine.record(plan.here.point) for engine in plan.here.engines], told
+        here["machine"], "device", [engine.record(plan.here.point) for engine in plan.here.engines], told, here
     )

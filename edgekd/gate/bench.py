@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
@@ -12,16 +12,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgekd.budget import OperatingPoint
+from edgekd.connection.connection import Connection
+from edgekd.connection.device import Device
+from edgekd.connection.ssh import at
 from edgekd.disk import scratch
 from edgekd.errors import UsageError
 from edgekd.gate import samples, shapes
 from edgekd.gate.samples import Samples
 from edgekd.gate.subject import Subject, resolve
-from edgekd.measure.connection import Connection, local
 from edgekd.measure.engine import Engine
 from edgekd.measure.evaluate import BATCH, Answers, evaluate
 from edgekd.measure.meter import Setup
-from edgekd.measure.turns import usable_cores
 from edgekd.stage import Progress
 
 
@@ -41,6 +42,8 @@ class Asked:
     """`NAME=SIZE,SIZE,...`"""
     threads: int | None = None
     batch: int | None = None
+    device: Device | None = None
+    """Where they run; None: on this machine."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +60,7 @@ class Bench:
     folder: Path
     """For whatever is not to be kept."""
     progress: Progress
+    device: Device | None = None
 
     def setup(self, percentile: float, raw: Path) -> Setup:
         """Return what a meter wants to know."""
@@ -86,8 +90,16 @@ class Bench:
 
 
 @contextmanager
-def bench(given: Sequence[Given], asked: Asked, point: OperatingPoint | None, progress: Progress) -> Iterator[Bench]:
+def bench(
+    given: Sequence[Given],
+    asked: Asked,
+    point: OperatingPoint | None,
+    progress: Progress,
+    connection: Connection | None = None,
+) -> Iterator[Bench]:
     """Yield engines ready to be measured; `point` is what a budget says, its values stand where it was given them.
+
+    They run where `connection` leads, else where they are asked to.
 
     Threads and batch are those asked for, else the budget's, else those of the first engine's bundle, else one. Raises
     UsageError, TargetError, ExportError or MeasurementError for whatever cannot be measured, before anything is.
@@ -95,10 +107,11 @@ def bench(given: Sequence[Given], asked: Asked, point: OperatingPoint | None, pr
     wanted = shapes.parse(asked.shapes)
     if asked.data is not None and not asked.data.is_file():
         raise UsageError(f"there is no file {asked.data}")
-    with scratch("edgekd-gate") as folder, local() as connection:
+    reached = at(asked.device) if connection is None else nullcontext(connection)
+    with scratch("edgekd-gate") as folder, reached as place:
         subjects: list[Subject] = []
         for one in given:
-            subjects.append(resolve(one.path, one.runtime, connection, beside=subjects))
+            subjects.append(resolve(one.path, one.runtime, place, beside=subjects))
         shapes.refuse_unknown(wanted, subjects)
         declared = set() if point is None else point.model_fields_set
         batch = asked.batch if asked.batch is not None or point is None or "batch" not in declared else point.batch
@@ -107,20 +120,21 @@ def bench(given: Sequence[Given], asked: Asked, point: OperatingPoint | None, pr
         threads = asked.threads or (point.threads if point is not None and "threads" in declared else None)
         manifest = subjects[0].manifest
         threads = threads or (manifest.threads if manifest is not None else 1)
-        _refuse_crowd(threads)
-        at = OperatingPoint(batch=batch or 1, threads=threads)
-        fed = _fed(subjects, at.batch, asked.data, wanted, folder)
+        _refuse_crowd(threads, place)
+        called = OperatingPoint(batch=batch or 1, threads=threads)
+        fed = _fed(subjects, called.batch, asked.data, wanted, folder)
         engines = tuple(replace(subject.engine, inputs=f.path) for subject, f in zip(subjects, fed, strict=True))
-        yield Bench(tuple(subjects), engines, fed[0], at, connection, folder, progress)
+        yield Bench(tuple(subjects), engines, fed[0], called, place, folder, progress, asked.device)
 
 
-def _refuse_crowd(threads: int) -> None:
+def _refuse_crowd(threads: int, connection: Connection) -> None:
     """Raise UsageError when the threads of a call would have to wait for each other."""
-    if threads > usable_cores():
-        cores = "1 core" if usable_cores() == 1 else f"{usable_cores()} cores"
+    most = connection.cores()
+    if threads > most:
+        cores = "1 core" if most == 1 else f"{most} cores"
         raise UsageError(
-            f"{threads} threads cannot run at once on the {cores} this process may use, so a latency would mean "
-            f"nothing; give --threads {usable_cores()}, or measure on a machine with more"
+            f"{threads} threads cannot run at once on the {cores} a process may use on {connection.name}, so a latency "
+            f"would mean nothing; give --threads {most}, or measure on a machine with more"
         )
 
 

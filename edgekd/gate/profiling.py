@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from edgekd import target as targets
+from edgekd.connection.connection import Connection
+from edgekd.connection.ssh import at
 from edgekd.errors import TargetError
 from edgekd.figure import Figure
 from edgekd.gate.bench import Asked, Bench, Given, bench
@@ -45,27 +47,30 @@ class Profiled(NamedTuple):
         return [*self.profile.machine["doubts"], *self.profile.machine["engine_doubts"].values()]
 
 
-def here_only(name: str) -> Target:
-    """Return the target called `name`; raises TargetError when it is another machine than this one."""
-    host = machine.host_target()
+def measured_as(name: str, connection: Connection) -> Target:
+    """Return the target called `name`; raises TargetError when the machine that measures is another one."""
+    host = connection.target()
     found = targets.load(name, host)
     if found.name != host:
+        instead = "leave --target out" if host else "give a target file of your own"
         raise TargetError(
-            f"{found.name} is not this machine, which is {host}, and edgekd has no connection to devices yet; run the "
-            "same command on the device itself, or leave --target out"
+            f"{found.name} is not {connection.name}, which is {host or 'no target edgekd knows'}; name the device with "
+            f"--device, or {instead}"
         )
     return found
 
 
 def profiled(  # noqa: PLR0917
-    given: Given, target: Target, asked: Asked, percentile: float, processes: int, raw: Path, progress: Progress
+    given: Given, target: str, asked: Asked, percentile: float, processes: int, raw: Path, progress: Progress
 ) -> Profiled:
-    """Measure an engine with every meter, its layers in a run of their own, and write `<raw>/profile.json`.
+    """Measure an engine on a target that is at hand with every meter, its layers in a run of their own.
 
-    Latency is measured interleaved with the anchor; its scatter is told apart by runs and processes. A meter that finds
-    nothing to measure here is a remark. Raises UsageError, TargetError, ExportError or MeasurementError.
+    Written to `<raw>/profile.json`. Latency is measured interleaved with the anchor; its scatter is told apart by
+    runs and processes. A meter that finds nothing to measure here is a remark. Raises UsageError, TargetError,
+    ExportError or MeasurementError.
     """
-    with bench([given], asked, None, progress) as here:
+    with at(asked.device) as connection, bench([given], asked, None, progress, connection) as here:
+        named = measured_as(target, connection).name
         anchored = anchor.engine(here.engines[0].runtime, here.folder)
         log = emptied(raw) / f"{_LATENCY}.jsonl"
         series = single_series(here, (*here.engines, anchored), percentile, log, processes)
@@ -75,7 +80,7 @@ def profiled(  # noqa: PLR0917
         record = series.records[0].replace(
             figures=tuple(every.values()), layers=tuple(Layer(*astuple(layer)) for layer in layers.layers)
         )
-        profile = machine.profiled(target.name, "device", (record, *series.records[1:]), series.machine)
+        profile = machine.profiled(named, "device", (record, *series.records[1:]), series.machine, connection.probe())
         write_json(profile, raw / FILE)
         return Profiled(profile, layers, (*remarks(here, series), *said), raw / FILE)
 

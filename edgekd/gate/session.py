@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from edgekd.budget import Budget
+from edgekd.connection.device import named
 from edgekd.errors import UsageError
 from edgekd.figure import Figure
 from edgekd.gate.absolute import ABSOLUTE_LIMITS
@@ -39,6 +40,7 @@ def gate(
     baseline_runtime: str | None = None,
     threads: int | None = None,
     batch: int | None = None,
+    device: str | None = None,
     also: Sequence[str] = (),
     on_untrusted: OnUntrusted = "fail",
     time_limit_s: float = TIME_LIMIT_S,
@@ -48,8 +50,9 @@ def gate(
     """Measure the engine at a path and hold it against a budget; `edgekd gate --help` explains every option.
 
     `time_limit_s` is for the latency series; memory, energy and cold start are measured after it, where they are
-    limited or named in `also`. The raw JSON lines replace those of an earlier gate in the folder `raw`. Raises
-    UsageError, MeasurementError, TargetError, ExportError or ResourceError where there cannot be a verdict.
+    limited or named in `also`. `device` is an address, user@host, or a name of the devices file. The raw JSON lines
+    replace those of an earlier gate in the folder `raw`. Raises UsageError, MeasurementError, TargetError,
+    ExportError or ResourceError where there cannot be a verdict.
     """
     begin = time.monotonic()
     _refuse_contradictions(budget, baseline, data)
@@ -57,7 +60,9 @@ def gate(
     if baseline is not None:
         refuse_report(Path(baseline), budget.operating_point)
     given = [Given(engine, runtime), *([Given(baseline, baseline_runtime or runtime)] if baseline else [])]
-    asked = Asked(None if data is None else Path(data), tuple(shapes), threads, batch)
+    asked = Asked(
+        None if data is None else Path(data), tuple(shapes), threads, batch, None if device is None else named(device)
+    )
     point = budget.operating_point if "operating_point" in budget.model_fields_set else None
     with bench(given, asked, point, progress or Progress()) as here:
         retries = [Path(raw) / f"attempt-{number}" for number in range(2, _MOST_RETRIES + 2)]
@@ -98,10 +103,15 @@ def _refuse_meters(also: Sequence[str]) -> None:
 def _planned(here: Bench, budget: Budget, raw: Path, also: tuple[str, ...], time_limit_s: float) -> Plan:
     anchored = anchor.engine(here.engines[0].runtime, here.folder)
     absolute = any(getattr(budget, name) is not None for name in ABSOLUTE_LIMITS)
-    standing = host.standing(anchored, here.point) if absolute else host.Standing()
+    standing = _standing(anchored, here) if absolute else host.Standing()
     if standing.registered is not None:
         host.write_raw(raw / "host.jsonl", anchored.key, standing)
     return Plan(here, budget, anchored, standing, _accuracy(here, budget, raw), also, time_limit_s)
+
+
+def _standing(anchored: Engine, here: Bench) -> host.Standing:
+    device = () if here.device is None else (f"{host.COMMAND} --device {here.device.address}",)
+    return host.standing(anchored, here.point, here.connection.probe(), *device)
 
 
 def _accuracy(here: Bench, budget: Budget, raw: Path) -> dict[str, tuple[Figure, ...]]:

@@ -5,14 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from importlib.util import find_spec
 from pathlib import Path
 
 from edgekd import bundle
 from edgekd.artifact import TensorSpec, digest_of_path
 from edgekd.bundle import Manifest
+from edgekd.connection.connection import Connection
 from edgekd.errors import ExportError, MeasurementError, TargetError, UsageError, suggestion
-from edgekd.measure.connection import Connection
 from edgekd.measure.engine import Engine
 from edgekd.runtime.session import RUNTIMES
 from edgekd.schema import digest_of
@@ -59,34 +58,34 @@ def resolve(given: str, runtime: str | None, connection: Connection, *, beside: 
     path = Path(given)
     if runtime is not None and runtime not in RUNTIMES:
         raise UsageError(f"unknown runtime '{runtime}'; {suggestion(runtime, RUNTIMES)}")
-    engine, manifest = _found(path, given, runtime)
+    engine, manifest = _found(path, given, runtime, connection)
     while any(engine.key == other.engine.key for other in beside):
         engine = replace(engine, network=f"{engine.network}-b")
     inputs, outputs = _described(engine, given, connection)
     return Subject(given, engine, inputs, outputs, manifest)
 
 
-def _found(path: Path, given: str, runtime: str | None) -> tuple[Engine, Manifest | None]:
+def _found(path: Path, given: str, runtime: str | None, connection: Connection) -> tuple[Engine, Manifest | None]:
     if not path.exists():
         raise UsageError(f"there is no file or folder {given}; give a bundle, an .onnx file or an OpenVINO folder")
     if (path / "manifest.json").is_file() or (path / "manifest.sha256").is_file():
-        return _bundled(path, given, runtime)
+        return _bundled(path, given, runtime, connection)
     if path.is_dir() or path.suffix == ".xml":
-        return _openvino(path, given, runtime), None
+        return _openvino(path, given, runtime, connection), None
     if path.suffix != ".onnx":
         raise UsageError(f"{given} is no engine: expected a bundle, an .onnx file or an OpenVINO folder (model.xml)")
-    return _digested(path.stem, _installed(runtime), path), None
+    return _digested(path.stem, _installed(runtime, connection), path), None
 
 
-def _bundled(path: Path, given: str, runtime: str | None) -> tuple[Engine, Manifest]:
+def _bundled(path: Path, given: str, runtime: str | None, connection: Connection) -> tuple[Engine, Manifest]:
     manifest = bundle.verify(path)
     name = runtime or manifest.chosen
     if name not in manifest.engines:
         raise UsageError(f"{given} has no engine for {name}; it has: {', '.join(sorted(manifest.engines))}")
-    if find_spec(name) is None:
-        others = [f"--runtime {other}" for other in sorted(manifest.engines) if find_spec(other)]
+    if not connection.has(name):
+        others = [f"--runtime {other}" for other in sorted(manifest.engines) if connection.has(other)]
         raise TargetError(
-            f"the engine {given} ships is for {name}, which is not installed; run: "
+            f"the engine {given} ships is for {name}, which is not installed{_there(connection)}; run: "
             + " or give ".join([f"pip install 'edgekd[{name}]'", *others])
         )
     shipped = manifest.engines[name]
@@ -95,13 +94,13 @@ def _bundled(path: Path, given: str, runtime: str | None) -> tuple[Engine, Manif
     return Engine(network, shipped.variant, name, path / shipped.path, digest), manifest
 
 
-def _openvino(path: Path, given: str, runtime: str | None) -> Engine:
+def _openvino(path: Path, given: str, runtime: str | None, connection: Connection) -> Engine:
     xml = path / "model.xml" if path.is_dir() else path
     if not xml.is_file():
         raise UsageError(f"the folder {given} is neither a bundle (manifest.json) nor an OpenVINO engine (model.xml)")
     if runtime not in {None, "openvino"}:
         raise UsageError(f"{given} is an OpenVINO engine, which {runtime} cannot open; leave --runtime out")
-    return _digested(path.name if path.is_dir() else path.stem, _installed("openvino"), xml)
+    return _digested(path.name if path.is_dir() else path.stem, _installed("openvino", connection), xml)
 
 
 def _digested(network: str, runtime: str, path: Path) -> Engine:
@@ -110,20 +109,24 @@ def _digested(network: str, runtime: str, path: Path) -> Engine:
     return replace(engine, digest=digest_of([digest_of_path(file) for file in engine.files]))
 
 
-def _installed(runtime: str | None) -> str:
+def _installed(runtime: str | None, connection: Connection) -> str:
     """Return the runtime asked for, or the first there is; raises TargetError when it is not installed."""
     wanted = RUNTIMES if runtime is None else (runtime,)
-    found = next((name for name in wanted if find_spec(name) is not None), None)
+    found = next((name for name in wanted if connection.has(name)), None)
     if found is None:
         commands = " or ".join(f"pip install 'edgekd[{name}]'" for name in wanted)
-        raise TargetError(f"{' and '.join(wanted)} not installed; run: {commands}")
+        raise TargetError(f"{' and '.join(wanted)} not installed{_there(connection)}; run: {commands}")
     return found
+
+
+def _there(connection: Connection) -> str:
+    return "" if connection.is_here else f" on {connection.name}"
 
 
 def _described(
     engine: Engine, given: str, connection: Connection
 ) -> tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...]]:
-    request = {"verb": "describe", "runtime": engine.runtime, "engine": str(engine.path.resolve())}
+    request = {"verb": "describe", "runtime": engine.runtime, "engine": engine.sent(connection)}
     with connection.start(engine.key) as child:
         try:
             answer = child.ask(request, _TIMEOUT_S)

@@ -11,9 +11,10 @@ from pathlib import Path
 from statistics import median
 from typing import Any, Self
 
+from edgekd.connection.child import Child
+from edgekd.connection.connection import Connection
 from edgekd.errors import MeasurementError
 from edgekd.measure import anchor
-from edgekd.measure.connection import Child, Connection
 
 SERIES_S = 0.015
 """Of one of the three series in which an engine runs."""

@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
+from edgekd.connection.connection import Connection
 from edgekd.fuse.fusion import Fusion
 from edgekd.kernel import MemoryProbe
 from edgekd.kernels.drawn import Drawn, drawn
-from edgekd.measure.connection import Connection
 from edgekd.onnx_graph.graph import read
 from edgekd.predict.memory import activation_peak_bytes, weights_bytes
 

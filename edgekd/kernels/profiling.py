@@ -10,6 +10,8 @@ from typing import NamedTuple, TypeVar
 import numpy as np
 from threadpoolctl import threadpool_limits
 
+from edgekd.connection.connection import local
+from edgekd.connection.lock import measurement_lock
 from edgekd.disk import scratch
 from edgekd.errors import MeasurementError
 from edgekd.fuse.fusion import rules
@@ -19,8 +21,6 @@ from edgekd.kernels.drawn import Drawn
 from edgekd.kernels.memory import memory_probes
 from edgekd.kernels.session import Session, Unsure
 from edgekd.measure import machine
-from edgekd.measure.connection import local
-from edgekd.measure.lock import measurement_lock
 from edgekd.predict.costs import Costs
 from edgekd.predict.learning import learned
 from edgekd.predict.schemes import FLOAT

@@ -8,6 +8,8 @@ from collections.abc import Sequence
 import numpy as np
 from scipy import stats
 
+from edgekd.connection.connection import local
+from edgekd.connection.lock import measurement_lock
 from edgekd.disk import scratch
 from edgekd.errors import MeasurementError, TargetError
 from edgekd.fuse.fusion import rules
@@ -15,8 +17,6 @@ from edgekd.kernel import KernelProfile, Probe, Shape, TimedKernel
 from edgekd.kernels.bench import Bench
 from edgekd.kernels.session import Session
 from edgekd.measure import machine
-from edgekd.measure.connection import local
-from edgekd.measure.lock import measurement_lock
 from edgekd.stage import Progress
 
 _NETWORKS = 40

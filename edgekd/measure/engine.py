@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from edgekd.budget import OperatingPoint
+from edgekd.connection.connection import Connection
 from edgekd.figure import Figure
 from edgekd.profile import EngineRecord, Kernel
 
@@ -66,12 +67,27 @@ class Engine:
             kernels=self.kernels,
         )
 
-    def called(self, point: OperatingPoint, inputs: Path) -> dict[str, Any]:
+    @property
+    def size_mb(self) -> float:
+        """Return the size of all its files, in MB (10**6 bytes)."""
+        return _size_mb(self.files)
+
+    def sent(self, connection: Connection) -> str:
+        """Return where processes of a connection find the engine; raises TargetError where it is too large."""
+        files = self.files
+        connection.refuse_large(_size_mb(files), f"the engine {self.key}")
+        return connection.sent(self.path, () if self.path.is_dir() else files)
+
+    def called(self, point: OperatingPoint, inputs: Path, connection: Connection) -> dict[str, Any]:
         """Return what every request about this engine says: where it is, what it eats, how it is called."""
         return {
             "runtime": self.runtime,
-            "engine": str(self.path.resolve()),
-            "inputs": str((self.inputs or inputs).resolve()),
+            "engine": self.sent(connection),
+            "inputs": connection.sent(self.inputs or inputs),
             "threads": point.threads,
             "batch": self.batch or point.batch,
         }
+
+
+def _size_mb(files: Sequence[Path]) -> float:
+    return sum(file.stat().st_size for file in files) / 1e6

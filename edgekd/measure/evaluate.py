@@ -13,19 +13,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgekd.artifact import digest_of_path
+from edgekd.connection.answers import write_answers
+from edgekd.connection.connection import Connection, reached
 from edgekd.disk import whole_file
 from edgekd.errors import ExportError, UsageError
 from edgekd.figure import Figure, Origin
 from edgekd.measure.calibration import confidences, ece_bounds
-from edgekd.measure.connection import Connection, local
 from edgekd.measure.engine import Engine
 from edgekd.measure.statistics import Bounds, accuracy_bounds, drop_bounds
-from edgekd.measure.turns import usable_cores
 from edgekd.schema import write_text
 from edgekd.stage import Progress
 
 BATCH = 32
-TIMEOUT_S = 1800.0
 
 
 @dataclass(frozen=True)
@@ -45,11 +44,8 @@ def outputs(engine: Engine, inputs: Path, destination: Path, *, batch: int, conn
     is: it appears complete or not at all.
     """
     if not destination.is_file():
-        paths = {"engine": engine.path, "inputs": inputs, "outputs": destination}
-        runtime = engine.computes_as or engine.runtime
-        request = {"verb": "evaluate", "runtime": runtime, "threads": 1, "batch": batch}
-        with connection.start(engine.key) as child:
-            child.ask({**request, **{key: str(path.resolve()) for key, path in paths.items()}}, TIMEOUT_S)
+        runtime, there = engine.computes_as or engine.runtime, engine.sent(connection)
+        write_answers(connection, engine.key, runtime, there, inputs, destination=destination, batch=batch)
     answers: NDArray[Any] = np.load(destination, allow_pickle=False)
     return answers
 
@@ -63,6 +59,7 @@ def evaluate(
     progress: Progress,
     title: str,
     batch: int = BATCH,
+    connection: Connection | None = None,
 ) -> dict[str, Answers]:
     """Return by engine key what the engines answer to labelled inputs; their outputs stay in `folder` as .npy.
 
@@ -71,17 +68,17 @@ def evaluate(
     """
     folder.mkdir(parents=True, exist_ok=True)
     digests = {path: digest_of_path(path)[:8] for path in {engine.inputs or inputs for engine in engines}}
-    with local() as connection, progress.task(title, len(engines)) as advance:
+    with reached(connection) as place, progress.task(title, len(engines)) as advance:
 
         def answer(engine: Engine) -> Answers:
             eaten = engine.inputs or inputs
             destination = folder / f"{engine.key.replace('/', '-')}-{engine.digest[:8]}-{digests[eaten]}.npy"
             size = engine.batch or min(batch, len(labels))
-            found = outputs(engine, eaten, destination, batch=size, connection=connection)
+            found = outputs(engine, eaten, destination, batch=size, connection=place)
             advance(1, engine.key)
             return graded(found, labels, engine.key)
 
-        found = connection.at_once(answer, engines, usable_cores())
+        found = place.at_once(answer, engines, place.cores())
     return dict(zip([engine.key for engine in engines], found, strict=True))
 
 
@@ -96,6 +93,7 @@ def evaluate_split(
     progress: Progress,
     title: str,
     batch: int = BATCH,
+    connection: Connection | None = None,
 ) -> dict[str, tuple[Figure, ...]]:
     """Return by engine key `accuracy_percent`, `ece` and, against the engine `baseline`, the paired `accuracy_drop`.
 
@@ -111,7 +109,9 @@ def evaluate_split(
     if not inputs.is_file():
         with whole_file(inputs) as unfinished:
             np.save(unfinished, pixels, allow_pickle=False)
-    found = evaluate(engines, inputs, labels, folder, progress=progress, title=title, batch=batch)
+    found = evaluate(
+        engines, inputs, labels, folder, progress=progress, title=title, batch=batch, connection=connection
+    )
     reference = None if baseline is None else found[baseline]
     return {key: figures(answers, reference, origin) for key, answers in found.items()}
 

@@ -17,7 +17,7 @@ from edgekd.artifact import digest_of_path
 from edgekd.budget import OperatingPoint
 from edgekd.errors import MeasurementError, UsageError
 from edgekd.figure import Figure
-from edgekd.measure import anchor, machine
+from edgekd.measure import anchor
 from edgekd.measure.engine import Engine
 from edgekd.measure.series import Series
 from edgekd.measure.statistics import Bounds
@@ -25,7 +25,7 @@ from edgekd.profile import EngineRecord, latency_name
 from edgekd.schema import Field, Schema, digest_of, read_json, write_json, write_text
 
 KIND = "hosts"
-_COMMAND = "edgekd targets register-host"
+COMMAND = "edgekd targets register-host"
 _IDENTITY = ("machine", "cpu", "cores")
 """What a host is found by; everything else may be different now, and is then said."""
 _PASSING = frozenset({"kernel"})
@@ -81,18 +81,17 @@ def load(probed: Mapping[str, Any]) -> Host | None:
     try:
         return read_json(Host, path)
     except UsageError as error:
-        raise UsageError(f"{error}; register this host again: {_COMMAND}") from None
+        raise UsageError(f"{error}; register this host again: {COMMAND}") from None
 
 
-def register(series: Series, point: OperatingPoint) -> Host:
-    """Write down this machine with the anchors of a series that measured nothing else, beside what was registered.
+def register(series: Series, point: OperatingPoint, probed: Mapping[str, Any]) -> Host:
+    """Write down a probed machine with the anchors of a series that measured nothing else, beside what was registered.
 
     Raises MeasurementError when the series has doubts: what is not trustworthy now is no measure for later.
     """
     doubts = [*series.machine["doubts"], *series.machine["engine_doubts"].values()]
     if doubts:
-        raise MeasurementError(f"this host is not registered: {'; '.join(doubts)}; run {_COMMAND} when it is quiet")
-    probed = machine.probe()
+        raise MeasurementError(f"this host is not registered: {'; '.join(doubts)}; run {COMMAND} when it is quiet")
     known = load(probed)
     new = [_anchor(record, point, probed["versions"]) for record in series.records]
     replaced = {(found.runtime, found.threads) for found in new}
@@ -103,10 +102,12 @@ def register(series: Series, point: OperatingPoint) -> Host:
     return host
 
 
-def standing(anchored: Engine, point: OperatingPoint) -> Standing:
-    """Return what absolute figures are worth that are measured interleaved with this anchor."""
-    probed = machine.probe()
-    command = f"{_COMMAND} --runtime {anchored.runtime} --threads {point.threads}"
+def standing(anchored: Engine, point: OperatingPoint, probed: Mapping[str, Any], command: str = COMMAND) -> Standing:
+    """Return what absolute figures are worth that are measured on a probed machine, interleaved with this anchor.
+
+    `command` is what registers that machine.
+    """
+    command = f"{command} --runtime {anchored.runtime} --threads {point.threads}"
     instead = f"run: {command}; or give --baseline and limit latency_ratio, which holds on any machine"
     host = load(probed)
     then = None if host is None else host.anchor(anchored.runtime, point.threads)

@@ -7,7 +7,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from edgekd.measure.engine import Engine
-from edgekd.measure.lock import measurement_lock
 from edgekd.measure.meter import Setup
 from edgekd.schema import write_text
 
@@ -50,8 +49,8 @@ def measure_layers(engine: Engine, setup: Setup, runs: int = RUNS) -> LayerTable
     Holds the measurement lock. Raises MeasurementError when the process dies, hangs or refuses, TargetError when the
     runtime is missing.
     """
-    request = {"verb": "layers", "runs": runs, **engine.called(setup.point, setup.inputs)}
-    with measurement_lock(), setup.connection.start(engine.key) as child:
+    request = {"verb": "layers", "runs": runs, **setup.called(engine)}
+    with setup.connection.locked(), setup.connection.start(engine.key) as child:
         answer = child.ask(request, setup.hang_s)
     table = LayerTable(
         engine.key, tuple(Layer(**row) for row in answer["rows"]), call_ms=answer["call_ms"], runs=answer["runs"]

@@ -31,15 +31,24 @@ def probe() -> dict[str, Any]:
     return device.probe()
 
 
-def profiled(name: str, origin: Origin, records: Sequence[EngineRecord], told: Mapping[str, Any]) -> Profile:
-    """Return a profile of this machine under a target's name; `told` is what a series says of the machine meanwhile."""
-    identity, versions = identified()
+def profiled(
+    name: str,
+    origin: Origin,
+    records: Sequence[EngineRecord],
+    told: Mapping[str, Any],
+    probed: Mapping[str, Any] | None = None,
+) -> Profile:
+    """Return a profile of a machine under a target's name; `told` is what a series says of the machine meanwhile.
+
+    `probed` is what the machine says of itself, None for this one.
+    """
+    identity, versions = identified(probed)
     return Profile(target=name, origin=origin, machine={**identity, **told}, versions=versions, records=tuple(records))
 
 
-def identified() -> tuple[dict[str, Any], dict[str, str]]:
-    """Return what does not change about this machine, and the versions of what is installed."""
-    identity = probe()
+def identified(probed: Mapping[str, Any] | None = None) -> tuple[dict[str, Any], dict[str, str]]:
+    """Return what does not change about a probed machine, or this one, and the versions of what is installed."""
+    identity = dict(probe() if probed is None else probed)
     versions = {**identity.pop("versions"), "python": identity["python"]}
     identity.pop("state")
     return identity, versions

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from edgekd.budget import OperatingPoint
+from edgekd.connection.connection import Connection
 from edgekd.figure import Figure, Origin
-from edgekd.measure.connection import Connection
 from edgekd.measure.engine import Engine
 from edgekd.plugins import PluginFolder
 from edgekd.schema import Schema, from_mapping
@@ -32,6 +32,10 @@ class Setup:
     progress: Progress = field(default_factory=Progress)
     hang_s: float = 300.0
     """How long one request may take before it is a hang."""
+
+    def called(self, engine: Engine) -> dict[str, Any]:
+        """Return what every request about an engine says; see `Engine.called`."""
+        return engine.called(self.point, self.inputs, self.connection)
 
 
 @dataclass(frozen=True)

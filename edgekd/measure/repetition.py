@@ -8,10 +8,8 @@ from statistics import median
 from typing import Any
 
 from edgekd.figure import Figure
-from edgekd.measure.lock import measurement_lock
 from edgekd.measure.meter import Meter, Setup
 from edgekd.measure.statistics import median_bounds
-from edgekd.measure.turns import usable_cores
 from edgekd.schema import write_text
 
 Answer = dict[str, Any]
@@ -36,14 +34,14 @@ def repeat(
     keys = list(requests)
     rounds = [keys if number % 2 == 0 else keys[::-1] for number in range(processes)]
     order = [key for round_keys in rounds for key in round_keys]
-    with measurement_lock(), setup.progress.task(meter.name, len(order)) as advance:
+    with setup.connection.locked(), setup.progress.task(meter.name, len(order)) as advance:
 
         def answered(key: str) -> Answer:
             answer = question(key, requests[key])
             advance(1, key)
             return answer
 
-        answers = setup.connection.at_once(answered, order, 1 if alone else usable_cores())
+        answers = setup.connection.at_once(answered, order, 1 if alone else setup.connection.cores())
     found: dict[str, list[Answer]] = {key: [] for key in keys}
     for key, answer in zip(order, answers, strict=True):
         found[key].append({name: value for name, value in answer.items() if name != "ok"})

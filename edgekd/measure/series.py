@@ -12,12 +12,11 @@ from statistics import median
 from typing import Any
 
 from edgekd.budget import OperatingPoint
+from edgekd.connection.connection import Connection, reached
 from edgekd.errors import UsageError
 from edgekd.figure import Figure, Origin
 from edgekd.measure import machine
-from edgekd.measure.connection import Connection, local
 from edgekd.measure.engine import Engine
-from edgekd.measure.lock import measurement_lock
 from edgekd.measure.rawlog import RawLog
 from edgekd.measure.statistics import median_bounds, percentile_of
 from edgekd.measure.timelimit import TimeLimit
@@ -75,21 +74,22 @@ def measure(
     or hangs, and after the first warm-up when the missing rounds will take longer than `time_limit_s`.
     """
     _check(engines, processes)
-    log = RawLog(raw, _header(engines, inputs, point, percentile))
-    log.plan(processes)
-    missing = processes - len(log.rounds)
-    with ExitStack() as stack, progress.task(title, max(missing, 0)) as advance:
+    with ExitStack() as stack:
+        here = stack.enter_context(reached(connection))
+        log = RawLog(raw, _header(engines, inputs, point, percentile, here.probe()))
+        log.plan(processes)
+        missing = processes - len(log.rounds)
+        advance = stack.enter_context(progress.task(title, max(missing, 0)))
         if missing > 0:
-            stack.enter_context(measurement_lock())
-            here = connection or stack.enter_context(local())
-            log.add_state(machine.probe()["state"])
+            stack.enter_context(here.locked())
+            log.add_state(here.probe()["state"])
             late = None
             if time_limit_s is not None:
                 late = TimeLimit(time_limit_s, missing, len(engines), percentile).refuse_late
         for number in range(len(log.rounds), processes):
             begin = time.monotonic()
             found = Round(here, engines, inputs, point, hang_s, late).run(number, blocks_needed(percentile))
-            log.add_round(found, {"seconds": time.monotonic() - begin, **machine.probe()["state"]})
+            log.add_round(found, {"seconds": time.monotonic() - begin, **here.probe()["state"]})
             advance(1)
             late = None  # how long the others take is known from the first
     looks = sorted({*(look for look in log.looks if look < processes), processes})
@@ -118,8 +118,9 @@ def _check(engines: Sequence[Engine], processes: int) -> None:
         raise UsageError(f"a series names an engine twice: {', '.join(keys)}")
 
 
-def _header(engines: Sequence[Engine], inputs: Path, point: OperatingPoint, percentile: float) -> dict[str, Any]:
-    here = machine.probe()
+def _header(
+    engines: Sequence[Engine], inputs: Path, point: OperatingPoint, percentile: float, here: dict[str, Any]
+) -> dict[str, Any]:
     return {
         "format": FORMAT,
         "engines": [[engine.key, engine.digest] for engine in engines],

@@ -10,13 +10,13 @@ from typing import ClassVar
 import numpy as np
 
 from edgekd.artifact import Artifact, ArtifactSet, Format
+from edgekd.connection.connection import reached
 from edgekd.device.counters import counters
 from edgekd.disk import whole_file
 from edgekd.errors import EdgekdError, TargetError
 from edgekd.figure import Figure
 from edgekd.measure import machine
 from edgekd.measure.comparison import fastest_teacher
-from edgekd.measure.connection import local
 from edgekd.measure.engine import Engine
 from edgekd.measure.evaluate import evaluate_split
 from edgekd.measure.meter import Reading, Setup, create
@@ -65,11 +65,12 @@ class MeasureStage(Stage[MeasureConfig]):
 
     name: ClassVar[str] = "measure"
     Config: ClassVar[type[Schema]] = MeasureConfig
+    measures: ClassVar[bool] = True
 
     def requires(self, artifacts: ArtifactSet, context: Context) -> None:
         """Refuse a limit of energy where nobody counts it, before any training."""
         del artifacts
-        if context.recipe.budget.energy_mj is not None:
+        if context.recipe.budget.energy_mj is not None and context.connection is None:
             _refuse_uncounted(context.target.runtimes)
 
     def run(self, artifacts: ArtifactSet, context: Context) -> ArtifactSet:
@@ -108,6 +109,7 @@ class MeasureStage(Stage[MeasureConfig]):
             progress=context.progress,
             title=f"latency of {len(engines)} engines",
             origin=context.origin,
+            connection=context.connection,
         )
 
     def _readings(self, engines: Sequence[Engine], inputs: Path, context: Context) -> list[Reading]:
@@ -115,7 +117,7 @@ class MeasureStage(Stage[MeasureConfig]):
         raw = context.run_folder / "measurements" / f"round-{context.round}"
         meters = [create("memory", {"processes": self.config.memory_processes}), create("size")]
         meters += [create("energy")] if budget.energy_mj is not None else []
-        with local() as connection:
+        with reached(context.connection) as connection:
             setup = Setup(
                 inputs,
                 budget.operating_point,
@@ -203,13 +205,15 @@ def accuracies(
         origin=context.origin,
         progress=context.progress,
         title="accuracy of the engines",
+        connection=context.connection,
     )
 
 
 def _profile(series: Series, remarks: Sequence[str], extra: dict[str, tuple[Figure, ...]], context: Context) -> Profile:
     told = {**series.machine, "remarks": [*series.machine["remarks"], *remarks]}
     records = [record.replace(figures=(*record.figures, *extra[record.key])) for record in series.records]
-    return machine.profiled(context.target.name, context.origin, records, told)
+    with reached(context.connection) as place:
+        return machine.profiled(context.target.name, context.origin, records, told, place.probe())
 
 
 def stored(profile: Profile, engines: Sequence[Engine], artifacts: ArtifactSet, context: Context) -> Artifact:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
@@ -11,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from edgekd.budget import OperatingPoint
-from edgekd.measure.connection import Child, Connection
+from edgekd.connection.child import Child
+from edgekd.connection.connection import Connection
 from edgekd.measure.engine import Engine
 from edgekd.measure.statistics import samples_needed
 
@@ -89,11 +89,12 @@ class Round:
 
     def _each(self, children: Sequence[Child], ask: Callable[[Engine, Child], Any]) -> list[Any]:
         """Let the children do something at the same time, as many as there are cores for."""
-        most = max(1, usable_cores() // self.point.threads)
+        most = max(1, self.connection.cores() // self.point.threads)
         return self.connection.at_once(lambda pair: ask(*pair), zip(self.engines, children, strict=True), most)
 
     def _open(self, engine: Engine, child: Child) -> dict[str, Any]:
-        return child.ask({"verb": "time", "step": "open", **engine.called(self.point, self.inputs)}, self.hang_s)
+        called = engine.called(self.point, self.inputs, self.connection)
+        return child.ask({"verb": "time", "step": "open", **called}, self.hang_s)
 
     def _warm(self, _: Engine, child: Child) -> dict[str, Any]:
         request = {"verb": "time", "step": "warm", "least_s": WARM_LEAST_S, "most_s": WARM_MOST_S}
@@ -111,8 +112,3 @@ class Round:
             if not block["disturbed_by"] or len(discarded) == ATTEMPTS - 1:
                 return {**block, "disturbed": bool(block["disturbed_by"]), "discarded": discarded}
             discarded.append(block)
-
-
-def usable_cores() -> int:
-    """Return how many cores this process may run on."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -70,16 +71,13 @@ def close(  # noqa: PLR0917
         stages=tuple(runner.lines),
         machine=confirmed.profile.machine,
         versions=profile.versions,
-        unfinished=_left_to_do(chosen, profile) if context.elsewhere else None,
+        unfinished=_left_to_do(asked) if context.elsewhere else None,
     )
 
 
-def _left_to_do(chosen: EngineRecord, profile: Profile) -> str:
-    """Return what is left to do where the device was not at hand."""
-    return (
-        f"build and measure bundle/variants/{chosen.scheme}/model.onnx on {profile.target} itself; edgekd has no "
-        "connection to devices yet"
-    )
+def _left_to_do(asked: Request) -> str:
+    """Return the command that does what is left where the device was not at hand."""
+    return f"edgekd compress --resume {shlex.quote(str(asked.run_folder))} --device user@host"
 
 
 def _test(engines: list[Engine], baseline: str, context: Context) -> dict[str, tuple[Figure, ...]]:
@@ -95,6 +93,7 @@ def _test(engines: list[Engine], baseline: str, context: Context) -> dict[str, t
         origin=context.origin,
         progress=context.progress,
         title="accuracy on the test split",
+        connection=context.connection,
     )
 
 

@@ -63,6 +63,7 @@ def _series(before: list[EngineRecord], profile: Profile, artifacts: ArtifactSet
             progress=context.progress,
             title="latency of the chosen engine, afresh",
             origin=profile.origin,
+            connection=context.connection,
         )
 
     def contested(found: Series) -> bool:

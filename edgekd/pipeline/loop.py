@@ -6,7 +6,7 @@ import fcntl
 import logging
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -15,11 +15,12 @@ import torch
 
 from edgekd import cache
 from edgekd.artifact import ArtifactSet
+from edgekd.connection.connection import Connection, usable_cores
+from edgekd.connection.ssh import remote
 from edgekd.disk import clear
 from edgekd.errors import UsageError
 from edgekd.gate import verdict as gate
 from edgekd.measure import machine
-from edgekd.measure.turns import usable_cores
 from edgekd.pipeline import closing
 from edgekd.pipeline.confirmation import Confirmed, confirm
 from edgekd.pipeline.folder import refuse_foreign
@@ -62,14 +63,16 @@ def compress(asked: Request, progress: Progress) -> RunReport:
     begin = time.monotonic()
     stages = configured(asked.recipe, asked.source, elsewhere=asked.elsewhere)
     torch.set_num_threads(asked.recipe.threads or usable_cores())
-    context = context_of(asked, progress)
-    with _shortages_told(context):
+    with ExitStack() as stack:
+        connection = stack.enter_context(remote(asked.device)) if asked.device is not None else None
+        context = context_of(asked, progress, connection)
+        stack.enter_context(_shortages_told(context))
         refuse_early(stages, context, asked.source)  # before anything in the run folder is touched
         refuse_foreign(asked)
         with _alone_in(asked.run_folder):
             clear(asked.run_folder)
             clear(context.cache)
-            _write_inputs(asked)
+            _write_inputs(asked, connection)
             report = _run(asked, stages, Runner(context, digest_of_subject(context)))
             finished = report.replace(seconds=time.monotonic() - begin)
             finished.write(asked.run_folder)
@@ -148,25 +151,28 @@ def _rank(turn: Turn) -> tuple[int, float]:
     return order[turn.verdict.status], turn.told.measured_ms
 
 
-def context_of(asked: Request, progress: Progress) -> Context:
-    """Return what the stages of a run know about it."""
+def context_of(asked: Request, progress: Progress, connection: Connection | None = None) -> Context:
+    """Return what the stages of a run know about it; `connection` leads to the device that measures."""
     return Context(
         run_folder=asked.run_folder,
         folder=asked.run_folder,
         cache=cache.folder(),
         recipe=asked.recipe,
         target=asked.target,
-        origin_is_device=asked.target.name == asked.host,
+        origin_is_device=asked.on_target,
+        connection=connection,
         elsewhere=asked.elsewhere,
+        keeps_choices=asked.keeps_choices,
         progress=progress,
     )
 
 
-def _write_inputs(asked: Request) -> None:
+def _write_inputs(asked: Request, connection: Connection | None) -> None:
     (asked.run_folder / "run.json").unlink(missing_ok=True)  # of a run with another key: its verdict no longer holds
     write_text(dump_yaml(asked.recipe.plain()), asked.run_folder / RECIPE)
     write_text(dump_yaml(asked.target.plain()), asked.run_folder / TARGET)
-    write_json(machine.probe(), asked.run_folder / "environment.json")
+    device = {} if connection is None else {"device": connection.probe()}
+    write_json({**machine.probe(), **device}, asked.run_folder / "environment.json")
 
 
 @contextmanager

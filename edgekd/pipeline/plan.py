@@ -31,7 +31,8 @@ def _text(asked: Request) -> str:
     speed = _macs_per_second()
     lines = [
         f"run folder: {asked.run_folder}",
-        f"target: {asked.target.name} ({asked.target.title}), asked for: {asked.asked_target}",
+        f"target: {asked.target.name} ({asked.target.title}), asked for: {asked.asked_target}"
+        + (f"; measured on the device {asked.device.address}" if asked.device else ""),
         f"data: {loaded.name}, {len(loaded.train.labels)} train, {len(loaded.validation.labels)} validation, "
         f"{len(loaded.test.labels)} test; teacher: {macs / 1e6:.1f} MMACs",
         "stages:",

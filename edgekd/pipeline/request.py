@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import platform
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from edgekd import __version__, catalogue
 from edgekd import recipe as recipes
 from edgekd import target as targets
+from edgekd.connection.device import Device
+from edgekd.connection.fit import refuse_unfit
+from edgekd.connection.ssh import remote
 from edgekd.errors import TargetError, UsageError
 from edgekd.measure import machine
 from edgekd.recipe import Recipe, Source
@@ -24,22 +27,29 @@ class Request:
     recipe: Recipe
     target: Target
     asked_target: str
-    host: str | None
-    """The shipped target this machine is, None when it is none of them."""
+    on_target: bool
+    """Whether the machine that measures is the target."""
     run_folder: Path
     source: Source = field(default_factory=Source)
     """Where the recipe's keys stand."""
+    device: Device | None = None
+    """What measures; None: this machine."""
+    keeps_choices: bool = False
+    """Whether what this run chose by prediction, while the device was not there, stands."""
 
     @property
     def elsewhere(self) -> bool:
-        """Return whether the target's engines run only on the target, which is not this machine."""
+        """Return whether the target's engines run only on the target, which is not at hand."""
+        if self.device is not None:
+            return False
         foreign = self.target.machine != platform.machine() or self.target.needs_gpu
-        return foreign and self.target.name != self.host
+        return foreign and not self.on_target
 
     @property
     def key(self) -> str:
         """Return the digest by which a finished run is known again."""
-        return digest_of({"recipe": self.recipe.plain(), "target": self.target.plain(), "version": __version__})
+        asked = {"recipe": self.recipe.plain(), "target": self.target.plain(), "version": __version__}
+        return digest_of(asked if self.device is None else {**asked, "device": self.device.address})
 
     def finished(self) -> RunReport | None:
         """Return the report of an equal run that has ended in this folder, None when there is work to do."""
@@ -57,26 +67,51 @@ RECIPE, TARGET = "config.resolved.yaml", "target.yaml"
 """Files of a run folder: what was asked for, so that a run can be taken up again."""
 
 
-def resumed(run_folder: Path) -> Request:
-    """Return the request of a run that was begun in a folder; raises UsageError where none was."""
+def resumed(run_folder: Path, device: Device | None = None) -> Request:
+    """Return the request of a run that was begun in a folder; raises UsageError where none was.
+
+    Where it ended without its device and that is given now, what was chosen stands: only what the device alone can do
+    is left, building and measuring.
+    """
     recipe, target = run_folder / RECIPE, run_folder / TARGET
     if not (recipe.is_file() and target.is_file()):
         raise UsageError(f"--resume {run_folder}: no run was begun there; give the folder of one (it holds {RECIPE})")
-    return resolve(str(recipe), str(target), run_folder, ())
+    return replace(resolve(str(recipe), str(target), run_folder, (), device), keeps_choices=device is not None)
 
 
-def resolve(recipe: str, target: str | None, run_folder: Path | None, overrides: tuple[str, ...]) -> Request:
-    """Read the recipe, probe this machine and resolve the target; raises UsageError for whatever does not exist."""
+def resolve(
+    recipe: str,
+    target: str | None,
+    run_folder: Path | None,
+    overrides: tuple[str, ...],
+    device: Device | None = None,
+) -> Request:
+    """Read the recipe, probe the machine that measures and resolve the target.
+
+    A family name stands for the device that answers, where it is one of the family. Raises UsageError for whatever does
+    not exist, TargetError for a device that cannot be used or is not what the target says.
+    """
     path = catalogue.find("recipes", recipe)
     loaded, source = recipes.read(path, overrides)
     asked = target or loaded.target
-    host = machine.host_target()
-    with (Source() if target else source).located():
-        resolved = targets.load(asked, host)
+    if device is None:
+        probed = machine.probe()
+        host: str | None = machine.host_target()
+        with (Source() if target else source).located():
+            resolved = targets.load(asked, host)
+    else:
+        with remote(device) as connection:
+            probed, host = connection.probe(), connection.target()
+            with (Source() if target else source).located():
+                resolved = targets.load(asked, host)
+                if host is not None and host in targets.family(asked):
+                    resolved = targets.load(host)
+            refuse_unfit(resolved, probed, connection.name, host)
+    is_it = resolved.fits(probed["machine"], frozenset(probed["isa"]), probed.get("model") or "")
     if resolved.predict_only:
         raise TargetError(
             f"{resolved.name} is predict-only: {resolved.predict_only}, so nothing is built for it; what a network "
             f"would cost there says: edgekd predict MODEL --target {resolved.name}"
         )
     folder = run_folder or Path("runs") / f"{path.stem}-{resolved.name}"
-    return Request(loaded.replace(target=resolved.name), resolved, asked, host, folder, source)
+    return Request(loaded.replace(target=resolved.name), resolved, asked, is_it, folder, source, device)

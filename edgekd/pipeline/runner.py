@@ -14,7 +14,7 @@ from edgekd.errors import UsageError
 from edgekd.report import StageLine
 from edgekd.schema import Schema, digest_of, read_json, write_json, write_text
 from edgekd.shortage import shortage
-from edgekd.stage import Context, Stage
+from edgekd.stage import PREDICTED, Context, Stage
 
 log = logging.getLogger("edgekd")
 
@@ -41,10 +41,15 @@ class Runner:
 
         An error gets the stage's name and the stages before it as a note.
         """
-        key = self._key(stage, artifacts)
         folder = self.context.run_folder / "stages" / f"{len(self.lines) + 1:02d}-{stage.name}"
         context = replace(self.context, folder=folder)
-        found = self._known.get(key) or self._read(stage, key, context)
+        found = None
+        if stage.judges_cost and context.keeps_choices and context.round == 0:
+            key = self._key(stage, artifacts, PREDICTED)
+            found = self._read(stage, key, context)
+        if found is None:
+            key = self._key(stage, artifacts, context.measured_on if stage.measures or stage.judges_cost else None)
+            found = self._known.get(key) or self._read(stage, key, context)
         if found is None:
             found = self._work(stage, artifacts, key, context)
             reused = False
@@ -98,7 +103,7 @@ class Runner:
                 return None
         return finished
 
-    def _key(self, stage: Stage[Any], artifacts: ArtifactSet) -> str:
+    def _key(self, stage: Stage[Any], artifacts: ArtifactSet, measured_on: str | None) -> str:
         recipe = self.context.recipe
         cost = (recipe.budget.plain(), round(self.context.correction, 4)) if stage.judges_cost else None
         return digest_of(
@@ -116,6 +121,7 @@ class Runner:
                 "operating_point": recipe.budget.operating_point.plain(),
                 "percentile": recipe.budget.percentile,
                 "cost": cost,
+                "measured_on": measured_on,
                 "version": __version__,
             }
         )

@@ -46,7 +46,7 @@ def _records(engines: Sequence[Engine], artifacts: ArtifactSet, context: Context
     asked = {engine.key: forecast.work(_source(engine, artifacts, context), engine.scheme) for engine in engines}
     records = []
     for engine in engines:
-        size = Figure(name="size_mb", value=sum(file.stat().st_size for file in engine.files) / 1e6, origin="counted")
+        size = Figure(name="size_mb", value=engine.size_mb, origin="counted")
         latency = forecast.latency(asked[engine.key], budget.percentile)
         records.append(engine.record(budget.operating_point, figures=(latency, size)))
     teacher = fastest_teacher(records, budget.percentile)

@@ -171,7 +171,7 @@ class QuantizeStage(Stage[QuantizeConfig]):
 
     def _percent(self, name: str, value: float, context: Context) -> Figure:
         samples = len(data.load(context.recipe.data).validation)
-        return Figure(name=name, value=value, origin=context.origin, samples=samples)
+        return Figure(name=name, value=value, origin=context.origin_here, samples=samples)
 
 
 def _worst(shares: dict[str, float]) -> str:

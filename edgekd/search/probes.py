@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,10 +13,10 @@ from numpy.typing import NDArray
 from torch import nn
 
 from edgekd.artifact import digest_of_path
+from edgekd.connection.connection import reached
 from edgekd.disk import whole_file
 from edgekd.export import onnx_file
 from edgekd.export.unbuilt import backends
-from edgekd.measure import machine
 from edgekd.measure.engine import Engine
 from edgekd.measure.series import measure
 from edgekd.predict.forecast import Forecast
@@ -116,12 +117,13 @@ class Bench:
             progress=context.progress,
             title="measure untrained engines",
             origin=context.origin,
+            connection=context.connection,
         )
         return Profile(
             target=context.target.name,
             origin=context.origin,
             machine={**series.machine, "probes": key},
-            versions=machine.probe()["versions"],
+            versions=self._probed()["versions"],
             records=tuple(series.records),
         )
 
@@ -130,7 +132,11 @@ class Bench:
         context, budget = self.context, self.context.recipe.budget
         networks = [[probe.name, probe.spec.plain(), probe.kernels] for probe in probes]
         how = [self.processes, budget.percentile, budget.operating_point.plain(), list(self.schemes), self._shape]
-        return digest_of([networks, how, context.target.plain(), machine.probe().get("boot")])
+        return digest_of([networks, how, context.target.plain(), self._probed().get("boot")])
+
+    def _probed(self) -> dict[str, Any]:
+        with reached(self.context.connection) as place:
+            return place.probe()
 
     @property
     def _shape(self) -> tuple[int, int, int]:

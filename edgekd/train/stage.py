@@ -85,7 +85,7 @@ class TeacherStage(Stage[TeacherConfig]):
                 Figure(
                     name="accuracy_percent",
                     value=percent,
-                    origin=context.origin,
+                    origin=context.origin_here,
                     samples=len(data.validation),
                 ),
                 Figure(name="parameters", value=parameters(model), origin="counted"),

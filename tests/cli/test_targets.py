@@ -10,6 +10,7 @@ from click.testing import CliRunner
 
 from edgekd import catalogue, target
 from edgekd.cli.commands import targets as subject
+from edgekd.connection import connection
 from edgekd.errors import MeasurementError, TargetError, UsageError
 from edgekd.measure import host, machine, registration
 from tests.cli.test_commands import edgekd
@@ -95,7 +96,7 @@ def registering(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Measured:
     monkeypatch.setenv("EDGEKD_CACHE", str(tmp_path / "cache"))
     found = Measured({"anchor-1": around(0.5, 0.001)})
     monkeypatch.setattr(registration, "measure", found)
-    monkeypatch.setattr(registration, "usable_cores", lambda: 2)
+    monkeypatch.setattr(connection, "usable_cores", lambda: 2)
     return found
 
 

@@ -11,7 +11,7 @@ import pytest
 
 import edgekd.device
 import edgekd.runtime.session
-from edgekd.measure.connection import pack
+from edgekd.connection.connection import pack
 from tests.measure.tiny_engines import CLASSES, SHAPE, write_inputs, write_onnx, write_openvino
 
 
@@ -122,7 +122,8 @@ def test_a_fault_is_an_answer_and_not_the_end(folder: Path) -> None:
     )
     assert [answer["ok"] for answer in answers] == [True, False, False, False, False, False, True]
     assert (
-        "describe, energy, evaluate, layers, loadgen, memory, operators, probe, throughput, time" in answers[1]["error"]
+        "describe, energy, evaluate, layers, loadgen, lock, memory, operators, probe, throughput, time"
+        in answers[1]["error"]
     )
     assert answers[4]["kind"] == "ModuleNotFoundError"
 

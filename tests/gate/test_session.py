@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 
 from edgekd.budget import Budget
+from edgekd.connection import connection
 from edgekd.errors import EdgekdError, ExportError, MeasurementError, ResourceError, UsageError
 from edgekd.figure import Figure
-from edgekd.gate import attempt, bench, looks, session
+from edgekd.gate import attempt, looks, session
 from edgekd.gate.report import GateReport
 from edgekd.gate.session import gate
 from edgekd.measure import host
@@ -55,7 +56,7 @@ def _gate(folder: Path, budget: Budget, baseline: bool = True, engine: str = "ne
 
 def _registered(monkeypatch: pytest.MonkeyPatch, ms: float = 0.5) -> None:
     standing = host.Standing(Bounds(ms, ms * 0.999, ms * 1.001, 0.99), per_process=(ms,) * 31)
-    monkeypatch.setattr(host, "standing", lambda anchored, point: standing)
+    monkeypatch.setattr(host, "standing", lambda *_: standing)
 
 
 def test_a_ratio_to_a_baseline_counts_anywhere(folder: Path, measured: Measured) -> None:
@@ -292,7 +293,7 @@ def test_a_refusal_while_measuring_is_told_as_what_it_is(folder: Path, monkeypat
 def test_threads_and_batch_come_from_options_budget_bundle_or_are_one(
     folder: Path, measured: Measured, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(bench, "usable_cores", lambda: 2)
+    monkeypatch.setattr(connection, "usable_cores", lambda: 2)
     declared = Budget.model_validate({"latency_ratio": 1.0, "operating_point": {"threads": 2}})
     assert _gate(folder, declared).operating_point.threads == 2
     report = _gate(folder, declared, threads=1, batch=4)
@@ -302,7 +303,7 @@ def test_threads_and_batch_come_from_options_budget_bundle_or_are_one(
 def test_more_threads_than_cores_mean_nothing(
     folder: Path, measured: Measured, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(bench, "usable_cores", lambda: 2)
+    monkeypatch.setattr(connection, "usable_cores", lambda: 2)
     with pytest.raises(UsageError, match=r"3 threads cannot run at once on the 2 cores .* give --threads 2"):
         _gate(folder, Budget(latency_ratio=1.0), threads=3)
 

@@ -9,10 +9,9 @@ from pathlib import Path
 import pytest
 from onnx import TensorProto
 
+from edgekd.connection.connection import Connection, local
 from edgekd.errors import EdgekdError, ExportError, MeasurementError, TargetError, UsageError
-from edgekd.gate import subject
 from edgekd.gate.subject import refusal, resolve
-from edgekd.measure.connection import Connection, local
 from tests import bundles
 from tests.gate import broken_engines
 from tests.measure.tiny_engines import write_onnx, write_openvino
@@ -118,11 +117,11 @@ def test_a_bundle_is_verified_before_anything_else(bundle: Path, tmp_path: Path,
 def test_a_runtime_that_is_not_installed_comes_with_the_command(
     bundle: Path, tmp_path: Path, connection: Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(subject, "find_spec", lambda name: None if name == "openvino" else object())
+    monkeypatch.setattr(Connection, "has", lambda _, name: name != "openvino")
     error = _refused(bundle, connection)
     assert isinstance(error, TargetError)
     assert "pip install 'edgekd[openvino]' or give --runtime onnxruntime" in str(error)
-    monkeypatch.setattr(subject, "find_spec", lambda name: None)
+    monkeypatch.setattr(Connection, "has", lambda _, name: False)
     assert isinstance(_refused(write_onnx(tmp_path / "net.onnx"), connection), TargetError)
 
 

@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
+from edgekd.connection.connection import local
 from edgekd.errors import MeasurementError
 from edgekd.fuse.fusion import rules
 from edgekd.kernels.bench import Bench, Timing, drift
 from edgekd.kernels.drawn import drawn
 from edgekd.kernels.session import CANDIDATES, Session, paced
-from edgekd.measure.connection import local
 
 RUNTIMES = ["onnxruntime", "openvino"]
 SCHEMES = ["fp32", "u8w8"]

@@ -1,28 +1,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
 
 from edgekd.budget import OperatingPoint
-from edgekd.measure import layers, repetition, series
-from edgekd.measure.connection import local
+from edgekd.connection.connection import Connection, local
 from edgekd.measure.engine import Engine
 from edgekd.measure.meter import Setup
 from tests.measure.tiny_engines import engine, write_inputs, write_onnx, write_openvino
 
 
-@contextmanager
-def _no_lock() -> Iterator[None]:
-    yield
-
-
 @pytest.fixture(autouse=True)
 def _own_lock(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in (layers, repetition, series):
-        monkeypatch.setattr(module, "measurement_lock", _no_lock)  # other tests on this machine must not be waited for
+    monkeypatch.setattr(Connection, "locked", lambda *_: nullcontext())  # nobody waits for other tests on this machine
 
 
 @pytest.fixture

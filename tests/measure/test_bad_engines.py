@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 
 from edgekd.budget import OperatingPoint
+from edgekd.connection.connection import local
+from edgekd.connection.lock import measurement_lock
 from edgekd.errors import MeasurementError
-from edgekd.measure.connection import local
 from edgekd.measure.engine import Engine
-from edgekd.measure.lock import measurement_lock
 from edgekd.measure.meter import Setup, create
 from edgekd.measure.series import Series, measure
 from edgekd.stage import Progress
@@ -152,7 +152,7 @@ def test_an_engines_own_inputs_and_batch_take_the_place_of_the_common_ones(input
 def test_another_process_that_measures_is_waited_for_and_then_named(tmp_path: Path) -> None:
     code = (
         "import sys, pathlib\n"
-        "from edgekd.measure.lock import measurement_lock\n"
+        "from edgekd.connection.lock import measurement_lock\n"
         "with measurement_lock(folder=pathlib.Path(sys.argv[1])):\n"
         "    print('held', flush=True); sys.stdin.read()\n"
     )

@@ -3,6 +3,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from edgekd.budget import OperatingPoint
+from edgekd.connection.connection import Connection
 from edgekd.measure.engine import Engine
 
 
@@ -26,6 +27,6 @@ def test_an_onnx_file_names_its_external_weights(tmp_path: Path) -> None:
 
 def test_own_inputs_and_batch_come_before_the_common_ones(tmp_path: Path) -> None:
     point, common = OperatingPoint(batch=4, threads=2), tmp_path / "common.npy"
-    assert _engine(tmp_path).called(point, common)["inputs"] == str(common)
-    own = _engine(tmp_path, inputs=tmp_path / "own.npy", batch=1).called(point, common)
+    assert _engine(tmp_path).called(point, common, Connection(()))["inputs"] == str(common)
+    own = _engine(tmp_path, inputs=tmp_path / "own.npy", batch=1).called(point, common, Connection(()))
     assert (own["inputs"], own["batch"], own["threads"]) == (str(tmp_path / "own.npy"), 1, 2)

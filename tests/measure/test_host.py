@@ -38,16 +38,19 @@ def record(engine: Engine, ms: float, processes: int = 31) -> EngineRecord:
 
 
 def registered(engine: Engine, ms: float = 1.0) -> host.Host:
-    return host.register(Series([record(engine, ms)], QUIET), POINT)
+    return host.register(Series([record(engine, ms)], QUIET), POINT, machine.probe())
 
 
 def test_what_is_registered_is_found_and_told(anchored: Engine) -> None:
-    assert "not; run: edgekd targets register-host --runtime onnxruntime" in host.standing(anchored, POINT).doubt
+    assert (
+        "not; run: edgekd targets register-host --runtime onnxruntime"
+        in host.standing(anchored, POINT, machine.probe()).doubt
+    )
     written = registered(anchored)
     assert host.load(machine.probe()) == written
     (held,) = written.anchors
     assert len(held.per_process) == 31
-    standing = host.standing(anchored, POINT)
+    standing = host.standing(anchored, POINT, machine.probe())
     assert standing.doubt == ""
     assert standing.registered is not None
     assert standing.registered.value == pytest.approx(1.0)
@@ -59,10 +62,10 @@ def test_what_is_registered_is_found_and_told(anchored: Engine) -> None:
 
 def test_each_runtime_and_number_of_threads_is_registered_by_itself(anchored: Engine) -> None:
     registered(anchored, 1.0)
-    host.register(Series([record(replace(anchored, runtime="openvino"), 2.0)], QUIET), POINT)
+    host.register(Series([record(replace(anchored, runtime="openvino"), 2.0)], QUIET), POINT, machine.probe())
     found = registered(anchored, 1.5)
     assert [(a.runtime, round(a.figure.value, 3)) for a in found.anchors] == [("openvino", 2.0), ("onnxruntime", 1.5)]
-    assert "for onnxruntime with 4 threads" in host.standing(anchored, OperatingPoint(threads=4)).doubt
+    assert "for onnxruntime with 4 threads" in host.standing(anchored, OperatingPoint(threads=4), machine.probe()).doubt
 
 
 @pytest.mark.parametrize(
@@ -80,7 +83,7 @@ def test_a_host_that_is_another_one_now_says_how(
     registered(anchored)
     now = {**machine.probe(), **changes}
     monkeypatch.setattr(machine, "probe", lambda: now)
-    standing = host.standing(anchored, POINT)
+    standing = host.standing(anchored, POINT, machine.probe())
     assert standing.registered is None
     assert said in standing.doubt
     assert "run: edgekd targets register-host" in standing.doubt
@@ -90,19 +93,19 @@ def test_another_kernel_or_boot_is_the_same_host(anchored: Engine, monkeypatch: 
     registered(anchored)
     now = {**machine.probe(), "kernel": "99.0", "boot": "later"}
     monkeypatch.setattr(machine, "probe", lambda: now)
-    assert host.standing(anchored, POINT).doubt == ""
+    assert host.standing(anchored, POINT, machine.probe()).doubt == ""
 
 
 def test_another_machine_is_not_registered(anchored: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     registered(anchored)
     now = {**machine.probe(), "cpu": "another"}
     monkeypatch.setattr(machine, "probe", lambda: now)
-    assert "this one is not" in host.standing(anchored, POINT).doubt
+    assert "this one is not" in host.standing(anchored, POINT, machine.probe()).doubt
 
 
 def test_the_speed_is_a_ratio_with_the_uncertainty_of_both(anchored: Engine) -> None:
     registered(anchored, 1.0)
-    then = host.standing(anchored, POINT).registered
+    then = host.standing(anchored, POINT, machine.probe()).registered
     assert then is not None
     ratio = host.speed(record(anchored, 1.1), then)
     assert ratio.value == pytest.approx(1.1)
@@ -112,9 +115,9 @@ def test_the_speed_is_a_ratio_with_the_uncertainty_of_both(anchored: Engine) -> 
 def test_a_machine_in_doubt_is_not_registered(anchored: Engine) -> None:
     for doubts in ({"doubts": ["throttled by heat"]}, {"engine_doubts": {"anchor": "throttled by heat"}}):
         with pytest.raises(MeasurementError, match="throttled by heat"):
-            host.register(Series([record(anchored, 1.0)], {**QUIET, **doubts}), POINT)
+            host.register(Series([record(anchored, 1.0)], {**QUIET, **doubts}), POINT, machine.probe())
     with pytest.raises(MeasurementError, match="too few"):
-        host.register(Series([record(anchored, 1.0, processes=3)], QUIET), POINT)
+        host.register(Series([record(anchored, 1.0, processes=3)], QUIET), POINT, machine.probe())
     assert host.load(machine.probe()) is None
 
 
@@ -122,4 +125,4 @@ def test_a_broken_registration_says_what_to_do(anchored: Engine) -> None:
     registered(anchored)
     host.place(machine.probe()).write_text("{")
     with pytest.raises(UsageError, match="register this host again"):
-        host.standing(anchored, POINT)
+        host.standing(anchored, POINT, machine.probe())

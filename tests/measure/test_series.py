@@ -7,10 +7,11 @@ from pathlib import Path
 import pytest
 
 from edgekd.budget import OperatingPoint
+from edgekd.connection.child import Child
+from edgekd.connection.connection import Connection, local
 from edgekd.errors import MeasurementError, UsageError
 from edgekd.measure import series
 from edgekd.measure.comparison import fastest_teacher, paired_ratio
-from edgekd.measure.connection import Child, Connection, local
 from edgekd.measure.series import Engine, Series, looks_of, measure
 from edgekd.measure.turns import blocks_needed
 from edgekd.stage import Progress

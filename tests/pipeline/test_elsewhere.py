@@ -39,7 +39,7 @@ def test_it_ends_not_trustworthy_and_says_what_is_left_to_do(ended: tuple[Path, 
     assert verdict.startswith("not trustworthy: ")
     assert "not measured on the device: latency is predicted for jetson-orin-nano" in verdict
     assert "peak_memory_mb is known on the device only" in verdict
-    assert left.startswith("left to do: build and measure bundle/variants/s8/model.onnx on jetson-orin-nano itself")
+    assert left == f"left to do: edgekd compress --resume {folder} --device user@host"
     told = json.loads((folder / "run.json").read_text())
     assert told["verdict"]["exit_code"] == 5
     assert (told["target"], told["target_resolved_from"]) == ("jetson-orin-nano", "jetson")
@@ -62,7 +62,7 @@ def test_no_figure_claims_to_be_the_devices(ended: tuple[Path, Result]) -> None:
         assert latency.lower < latency.value < latency.upper
     report = (folder / "report.md").read_text()
     assert "(predicted)" in report
-    assert "build and measure bundle/variants/s8/model.onnx on jetson-orin-nano" in report
+    assert f"edgekd compress --resume {folder} --device user@host" in report
 
 
 def test_the_bundle_holds_what_tensorrt_builds_from(ended: tuple[Path, Result]) -> None:

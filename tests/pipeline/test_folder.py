@@ -21,7 +21,7 @@ PLAIN = {
 
 
 def asked(folder: Path, **changes: object) -> Request:
-    return Request(Recipe.model_validate({**PLAIN, **changes}), target.load("x86-avx2"), "host", None, folder)
+    return Request(Recipe.model_validate({**PLAIN, **changes}), target.load("x86-avx2"), "host", False, folder)
 
 
 def hold(request: Request, ended: bool = True) -> Request:

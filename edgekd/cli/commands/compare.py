@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from edgekd.cli.measuring import engine_options, percentile_option, told
+from edgekd.cli.measuring import device_named, engine_options, percentile_option, told
 
 if TYPE_CHECKING:
     from edgekd.gate.compare import Comparison
@@ -42,6 +42,7 @@ def command(
     runtime: str | None,
     threads: int | None,
     batch: int | None,
+    device: str | None,
     runtime_b: str | None,
     percentile: float,
     time_limit: float,
@@ -56,7 +57,7 @@ def command(
     found = compare(
         Given(a, runtime),
         Given(b, runtime_b or runtime),
-        Asked(data, shapes, threads, batch),
+        Asked(data, shapes, threads, batch, device_named(device)),
         percentile=percentile,
         time_limit_s=time_limit,
         raw=raw,

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import click
 
+from edgekd.cli.measuring import device_named, device_option
 from edgekd.disk import clear
 from edgekd.errors import UsageError
 
@@ -21,6 +22,7 @@ from edgekd.errors import UsageError
 @click.command(help=__doc__, context_settings={"help_option_names": ["-h", "--help"]})
 @click.option("--recipe", default="mnist5k", show_default=True, help="A shipped recipe or the path of a YAML file.")
 @click.option("--target", default=None, help="A shipped target, a YAML file, 'host' or 'cpu' (this machine).")
+@device_option
 @click.option("--run-folder", type=click.Path(path_type=Path), default=None, help="Default: runs/RECIPE-TARGET.")
 @click.option("--resume", type=click.Path(path_type=Path), default=None, help="Take up the run of this run folder.")
 @click.option("--set", "overrides", multiple=True, metavar="A.B=C", help="Override one value of the recipe.")
@@ -34,6 +36,7 @@ from edgekd.errors import UsageError
 def command(
     recipe: str,
     target: str | None,
+    device: str | None,
     run_folder: Path | None,
     resume: Path | None,
     overrides: tuple[str, ...],
@@ -55,9 +58,10 @@ def command(
     if resume is not None:
         if target or run_folder or smoke or overrides or short:
             raise UsageError("--resume goes on with a run as it was begun; give neither target, folder nor options")
-        asked = request.resumed(resume)
+        asked = request.resumed(resume, device_named(device))
     else:
-        asked = request.resolve("smoke" if smoke else recipe, target, run_folder, (*overrides, *short))
+        named = "smoke" if smoke else recipe
+        asked = request.resolve(named, target, run_folder, (*overrides, *short), device_named(device))
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
     if not quiet:
         logging.getLogger("edgekd").setLevel(logging.INFO)  # not of all packages: torch tells its statistics at exit

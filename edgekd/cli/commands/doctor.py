@@ -65,8 +65,8 @@ def command(of_cache: bool, prune: bool, older_than: float, device: str | None, 
 
 def _device(name: str, as_json: bool) -> int:
     from edgekd import target
-    from edgekd.measure import device
-    from edgekd.measure.remote import remote
+    from edgekd.connection import device
+    from edgekd.connection.ssh import remote
 
     with remote(device.named(name)) as connection, connection.start(name) as child:
         found = child.ask({"verb": "probe"}, _ANSWER_S)

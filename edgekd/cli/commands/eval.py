@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from edgekd.cli.measuring import engine_options, told
+from edgekd.cli.measuring import device_named, engine_options, told
 from edgekd.errors import UsageError
 
 if TYPE_CHECKING:
@@ -38,6 +38,7 @@ def command(
     runtime: str | None,
     threads: int | None,
     batch: int | None,
+    device: str | None,
     raw: Path,
     as_json: bool,
     quiet: bool,
@@ -51,7 +52,7 @@ def command(
     found = evaluated(
         Given(engine, runtime),
         None if baseline is None else Given(baseline, baseline_runtime or runtime),
-        Asked(data, shapes, threads, batch),
+        Asked(data, shapes, threads, batch, device_named(device)),
         raw,
         told(quiet),
     )

@@ -78,6 +78,7 @@ def command(
     runtime: str | None,
     threads: int | None,
     batch: int | None,
+    device: str | None,
     **limits: float | None,
 ) -> int:
     """Run `edgekd gate`; returns the exit code."""
@@ -97,6 +98,7 @@ def command(
         baseline_runtime=baseline_runtime,
         threads=threads,
         batch=batch,
+        device=device,
         also=also,
         on_untrusted=on_untrusted,
         time_limit_s=time_limit,

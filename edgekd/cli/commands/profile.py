@@ -1,4 +1,4 @@
-"""Measure everything an engine costs on this machine: latency, memory, energy, every layer.
+"""Measure everything an engine costs on this machine or a device: latency, memory, energy, every layer.
 
 MODEL is a bundle, an .onnx file or an OpenVINO folder. All meters run one after the other in fresh processes; the layer
 table comes from a separate run, because counting slows an engine down. The profile is written as JSON into the folder
@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 import click
 
 from edgekd.cli.kernel_profile import KernelsAsked, profile_of_kernels, refined_by
-from edgekd.cli.measuring import engine_options, percentile_option, told
+from edgekd.cli.measuring import device_named, engine_options, percentile_option, told
 
 if TYPE_CHECKING:
     from edgekd.gate.profiling import Profiled
@@ -49,7 +49,7 @@ _MOST_LAYERS = 40
     default=None,
     help="Of --kernels: the file to write. Default: the user's cache, where `edgekd predict` finds it.",
 )
-@click.option("--target", default="host", show_default=True, help="Must be this machine: a target's name, or 'host'.")
+@click.option("--target", default="host", show_default=True, help="What must be measured: a target's name, or 'host'.")
 @engine_options
 @percentile_option
 @click.option("--processes", type=click.IntRange(2, 1000), default=11, show_default=True, help="For the latency.")
@@ -71,6 +71,7 @@ def command(
     runtime: str | None,
     threads: int | None,
     batch: int | None,
+    device: str | None,
     percentile: float,
     processes: int,
     raw: Path,
@@ -78,28 +79,32 @@ def command(
     quiet: bool,
 ) -> int:
     """Run `edgekd profile`; returns the exit code."""
+    from edgekd.connection.connection import local
     from edgekd.errors import ExitCode, UsageError
     from edgekd.gate.bench import Asked, Given
-    from edgekd.gate.profiling import here_only, profiled, result
+    from edgekd.gate.profiling import measured_as, profiled, result
 
-    device = here_only(target)
     if kernels:
         if model is not None:
             raise UsageError(f"--kernels draws its own networks; leave {model} out, or --kernels")
-        asked = KernelsAsked(time_limit, error_limit, threads or device.threads, runtime, reanchor, kernel_file)
-        return profile_of_kernels(device, asked, as_json, told(quiet))
+        if device is not None:
+            raise UsageError("kernels are profiled on the machine itself; run this command there, without --device")
+        with local() as here:
+            own = measured_as(target, here)
+        asked = KernelsAsked(time_limit, error_limit, threads or own.threads, runtime, reanchor, kernel_file)
+        return profile_of_kernels(own, asked, as_json, told(quiet))
     if model is None:
         raise UsageError("no engine was given; give a MODEL, or --kernels to profile the target's fused kernels")
     found = profiled(
         Given(model, runtime),
-        device,
-        Asked(data, shapes, threads, batch),
+        target,
+        Asked(data, shapes, threads, batch, device_named(device)),
         percentile,
         processes,
         raw,
         told(quiet),
     )
-    refined = refined_by(device, Path(model), found.profile)
+    refined = refined_by(found.profile.target, Path(model), found.profile) if device is None else []
     click.echo(json.dumps(found.profile.plain(), indent=2) if as_json else "\n".join([*_lines(found), *refined]))
     click.echo(result(found, percentile), err=as_json)
     return ExitCode.NOT_TRUSTWORTHY if found.doubts else 0

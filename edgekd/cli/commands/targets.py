@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from edgekd.cli.measuring import device_named, device_option
 from edgekd.errors import TargetError
 
 if TYPE_CHECKING:
@@ -68,11 +69,14 @@ def show(name: str | None, as_json: bool) -> int:
 
 @command.command("register-host", context_settings=_NAMES)
 @click.option("--runtime", "runtimes", multiple=True, help="Default: every runtime that is installed.")
+@device_option
 @click.option("--threads", type=click.IntRange(1, 1024), default=1, show_default=True, help="Of the operating point.")
 @click.option("--processes", type=click.IntRange(11, 1000), default=None, help="Default: twice a gate's.")
 @click.option("--json", "as_json", is_flag=True, help="Print the registration as JSON on standard output.")
 @click.option("--quiet", is_flag=True, help="No progress.")
-def register_host(runtimes: tuple[str, ...], threads: int, processes: int | None, as_json: bool, quiet: bool) -> int:
+def register_host(
+    runtimes: tuple[str, ...], device: str | None, threads: int, processes: int | None, as_json: bool, quiet: bool
+) -> int:
     """Write down who this machine is and how fast it runs now, so that `edgekd gate` may judge milliseconds on it.
 
     A small fixed network, the anchor, is measured in fresh processes. Every gate measures it again and knows whether
@@ -80,11 +84,13 @@ def register_host(runtimes: tuple[str, ...], threads: int, processes: int | None
     a new runtime. Exit code 5: the machine is not in a state to be registered.
     """
     from edgekd.cli.measuring import told
-    from edgekd.measure import host, machine
-    from edgekd.measure.registration import register_this
+    from edgekd.connection.ssh import at
+    from edgekd.measure import host
+    from edgekd.measure.registration import register_at
 
-    found = register_this(runtimes, threads, processes, told(quiet))
-    place = host.place(machine.probe())
+    with at(device_named(device)) as connection:
+        found = register_at(connection, runtimes, threads, processes, told(quiet))
+        place = host.place(connection.probe())
     if as_json:
         click.echo(json.dumps(found.plain(), indent=2))
     click.echo("\n".join(_registration(found, str(place))), err=as_json)

@@ -29,7 +29,7 @@ class ColdStart(meter.Meter):
     def measure(self, engines: Sequence[Engine], setup: Setup) -> Reading:
         """Open every engine in fresh processes, one at a time."""
         opening = {"verb": "time", "step": "open"}
-        requests = {engine.key: {**opening, **engine.called(setup.point, setup.inputs)} for engine in engines}
+        requests = {engine.key: {**opening, **setup.called(engine)} for engine in engines}
         found = repeat(self, requests, setup, processes=self.config.processes)
         return Reading(
             {

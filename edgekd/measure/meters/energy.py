@@ -34,7 +34,7 @@ class Energy(meter.Meter):
     def measure(self, engines: Sequence[Engine], setup: Setup) -> Reading:
         """Run every engine in fresh processes, one at a time; one process of each tells whether there is a counter."""
         window = {"verb": "energy", "window_s": self.config.window_s, "idle_s": self.config.idle_s}
-        requests = {engine.key: {**window, **engine.called(setup.point, setup.inputs)} for engine in engines}
+        requests = {engine.key: {**window, **setup.called(engine)} for engine in engines}
         found = repeat(self, requests, setup, processes=1)
         if any(answers[0]["sources"] for answers in found.values()):
             found = repeat(self, requests, setup, processes=self.config.processes)

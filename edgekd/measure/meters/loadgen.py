@@ -38,7 +38,7 @@ class Loadgen(meter.Meter):
             "least_queries": self.config.least_queries,
             "least_ms": round(1000 * self.config.least_s),
         }
-        requests = {engine.key: {**settings, **engine.called(setup.point, setup.inputs)} for engine in engines}
+        requests = {engine.key: {**settings, **setup.called(engine)} for engine in engines}
         found = repeat(self, requests, setup, processes=self.config.processes)
         figures, doubts = {}, {}
         for key, answers in found.items():

@@ -39,7 +39,7 @@ class Memory(meter.Meter):
         """Load and run every engine; raises TargetError where the system does not tell a process's peak."""
         verb = {"verb": "memory"}
         empty = {_EMPTY + e.runtime: {**verb, "runtime": e.runtime, "engine": None} for e in engines}
-        full = {e.key: {**verb, "runs": self.config.runs, **e.called(setup.point, setup.inputs)} for e in engines}
+        full = {e.key: {**verb, "runs": self.config.runs, **setup.called(e)} for e in engines}
         found = repeat(self, {**empty, **full}, setup, processes=self.config.processes, alone=False)
         figures, doubts = {}, {}
         for engine in engines:

@@ -38,7 +38,7 @@ class PlainCall(meter.Meter):
         def ask(key: str, called: dict[str, Any]) -> Answer:
             return self._asked(key, called, setup)
 
-        requests = {engine.key: engine.called(setup.point, setup.inputs) for engine in engines}
+        requests = {engine.key: setup.called(engine) for engine in engines}
         found = repeat(self, requests, setup, processes=self.config.processes, ask=ask)
         extra = {key: [answer["extra_ms"] for answer in answers] for key, answers in found.items()}
         return Reading({key: (bounded(self.produces[0], values, setup),) for key, values in extra.items()})

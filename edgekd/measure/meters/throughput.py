@@ -27,7 +27,7 @@ class Throughput(meter.Meter):
     def measure(self, engines: Sequence[Engine], setup: Setup) -> Reading:
         """Run every engine in fresh processes, one at a time."""
         window = {"verb": "throughput", "window_s": self.config.window_s}
-        requests = {engine.key: {**window, **engine.called(setup.point, setup.inputs)} for engine in engines}
+        requests = {engine.key: {**window, **setup.called(engine)} for engine in engines}
         found = repeat(self, requests, setup, processes=self.config.processes)
         figures = {
             key: (bounded("samples_per_s", [answer["samples_per_s"] for answer in answers], setup),)

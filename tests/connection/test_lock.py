@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from edgekd.connection.lock import measurement_lock
 from edgekd.errors import MeasurementError
-from edgekd.measure.lock import measurement_lock
 
 
 def test_a_second_measurement_waits_and_then_gives_up(tmp_path: Path) -> None:

@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from edgekd.connection.child import Child
+from edgekd.connection.connection import Connection, local, pack
 from edgekd.errors import MeasurementError, TargetError
-from edgekd.measure.connection import Child, Connection, local, pack
 
 _GREETING = 'print(\'{"ok": true, "protocol": 1}\', flush=True); '
 

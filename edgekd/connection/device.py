@@ -6,6 +6,7 @@ import os
 import re
 from pathlib import Path
 
+from edgekd import catalogue
 from edgekd.errors import UsageError, suggestion
 from edgekd.schema import Field, Schema, from_mapping, read_yaml
 
@@ -37,5 +38,4 @@ def place() -> Path:
     own = os.environ.get("EDGEKD_DEVICES")
     if own:
         return Path(own)
-    configuration = os.environ.get("XDG_CONFIG_HOME") or str(Path.home() / ".config")
-    return Path(configuration) / "edgekd" / "devices.yaml"
+    return catalogue.configuration() / "devices.yaml"

@@ -1,0 +1,1 @@
+"""Where engines run: this machine or a device, the device package started there and talked to."""
