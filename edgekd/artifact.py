@@ -10,7 +10,7 @@ from edgekd.errors import EdgekdError
 from edgekd.figure import Figure
 from edgekd.schema import Field, Schema
 
-Format = Literal["torch", "onnx", "openvino", "tensorrt-rtx", "choice", "profile", "bundle"]
+Format = Literal["torch", "onnx", "openvino", "tensorrt", "tensorrt-rtx", "choice", "profile", "bundle"]
 
 
 class TensorSpec(Schema):

@@ -101,14 +101,19 @@ class Target(Schema):
         """Return whether its engines run on a GPU of NVIDIA's."""
         return any(runtime.startswith("tensorrt") for runtime in self.runtimes)
 
-    def fits(self, machine: str, isa: frozenset[str], model: str = "") -> bool:
+    def fits(self, machine: str, isa: frozenset[str], model: str = "", gpu: str | None = None) -> bool:
         """Return whether a probed machine is this target: right architecture, all of its ISA, none it lacks.
 
-        `model` is what a board calls itself; one board is no other one, and a GPU shows in no processor.
+        `model` is what a board calls itself; one board is no other one. `gpu` is the compute capability of the GPU that
+        engines would run on, which shows in no processor.
         """
         if self.machine != machine or not isa.issuperset(self.isa) or isa.intersection(self.lacks):
             return False
-        return self.calls_itself in model if self.calls_itself else not self.needs_gpu
+        if self.calls_itself:
+            return self.calls_itself in model
+        if not self.needs_gpu:
+            return True
+        return gpu is not None and (self.compute_capability is None or float(gpu) == self.compute_capability.value)
 
     def scheme_for(self, runtime: str) -> str | None:
         """Return the quantization scheme of a runtime, None where integers do not pay."""

@@ -9,7 +9,7 @@ import pytest
 from edgekd import catalogue, target
 from edgekd.errors import UsageError
 from edgekd.export.backend import BACKENDS
-from edgekd.export.unbuilt import FOREIGN
+from edgekd.export.on_target import FOREIGN
 from edgekd.quantize.emission import OPSET
 from edgekd.quantize.scheme import SCHEMES
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from edgekd.errors import TargetError
+from edgekd.runtime.session import RUNTIMES, TENSORRT
 from edgekd.target import Target
 
 
@@ -18,6 +19,14 @@ def refuse_unfit(target: Target, probed: Mapping[str, Any], name: str, known: st
     if probed["machine"] != target.machine:
         instead = f"; it is {known}: give --target {known}" if known else ""
         raise TargetError(f"{name} is {probed['machine']}, and {target.name} is {target.machine}{instead}")
+    unable = [runtime for runtime in target.runtimes if runtime not in (*RUNTIMES, TENSORRT)]
+    if unable:
+        raise TargetError(
+            f"{target.name} names the runtime {unable[0]}, whose engines cannot be run by edgekd yet; without --device "
+            "their latency is predicted"
+        )
+    if target.needs_gpu and not probed.get("gpu"):
+        raise TargetError(f"{name} has no GPU of NVIDIA's, or no driver for it, and {target.name} needs one")
     versions: Mapping[str, str] = probed["versions"]
     missing = [runtime for runtime in target.runtimes if _package(runtime) not in versions]
     if missing:

@@ -67,6 +67,7 @@ def _write(stream: TextIO, answer: Dict[str, Any]) -> None:
 
 
 def _verbs() -> Dict[str, Callable[[Dict[str, Any]], Dict[str, Any]]]:
+    from .build import build
     from .describe import describe
     from .energy import energy
     from .evaluate import evaluate
@@ -79,7 +80,7 @@ def _verbs() -> Dict[str, Callable[[Dict[str, Any]], Dict[str, Any]]]:
     from .throughput import throughput
     from .time import Timer
 
-    functions = (probe, describe, evaluate, memory, throughput, energy, layers, loadgen, operators)
+    functions = (probe, build, describe, evaluate, memory, throughput, energy, layers, loadgen, operators)
     steps = {"time": Timer().step, "lock": Lock().step}
     return {**steps, **{function.__name__: function for function in functions}}
 

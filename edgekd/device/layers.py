@@ -1,8 +1,9 @@
 """Time per operator, as the runtime itself counts it: a run of its own, because counting slows every operator down.
 
-Both runtimes count in whole microseconds. ONNX Runtime writes every operator of every run into a file; the mean of the
-middle runs is given, which is finer than any of them. OpenVINO tells the mean of all runs so far, cut to microseconds:
-half of one is added, and the mean of the runs after the warm-up is won from the means before and after them.
+ONNX Runtime and OpenVINO count in whole microseconds. ONNX Runtime writes every operator of every run into a file; the
+mean of the middle runs is given, which is finer than any of them. OpenVINO tells the mean of all runs so far, cut to
+microseconds: half of one is added, and the mean of the runs after the warm-up is won from the means before and after
+them. TensorRT reports each run by itself, with the layers it adds to change layouts.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from collections import defaultdict
 from statistics import median
 from typing import Any, Callable, Dict, List, NamedTuple, Tuple
 
-from ..runtime.session import OnnxRuntimeSession, OpenVinoSession, Session
+from ..runtime.session import OnnxRuntimeSession, OpenVinoSession, Session, TimedSession
 from .settle import settle
 from .stream import Stream
 
@@ -24,6 +25,8 @@ _CUT_MS = 0.0005
 """What is lost on average when a time is cut to whole microseconds."""
 _NOT_EXECUTED = ("undef", "unknown")
 """How OpenVINO calls the code of what is fused into another operator, a view or an end of the graph."""
+_REFORMATS = ("Reformat", "reformat")
+"""How TensorRT calls what it puts between layers of different layouts or precisions."""
 _OUTER = 0.1
 """Share of the fastest and of the slowest runs that the mean leaves out."""
 _MOST_FORGETTING = 4
@@ -71,10 +74,25 @@ def counted(
         calls = [run() / 1e6 for _ in range(runs)]
         later = _means(session)
         return {key: ((before + runs) * later[key] - before * earlier.get(key, 0.0)) / runs for key in later}, calls
+    if isinstance(session, TimedSession):
+        return _reported(session, run, runs)
     if not isinstance(session, OnnxRuntimeSession):
         raise TypeError("{} tells no times per operator".format(session.runtime))
     calls = [run() / 1e6 for _ in range(runs)]
     return _middle_means(session.end_profiling(), runs), calls
+
+
+def _reported(session: TimedSession, run: Callable[[], int], runs: int) -> Tuple[Dict[Operator, float], List[float]]:
+    """Return the same of a runtime that reports every run; what only changes a layout stands for itself."""
+    session.layer_ms()
+    found: Dict[Operator, List[float]] = defaultdict(list)
+    calls = []
+    for _ in range(runs):
+        calls.append(run() / 1e6)
+        for place, (name, ms) in enumerate(session.layer_ms()):
+            op = "Reformat" if name.startswith(_REFORMATS) else "Layer"
+            found[Operator(name, op, session.runtime, str(place))].append(ms)
+    return {key: _middle_mean(values) for key, values in found.items()}, calls
 
 
 def _means(session: OpenVinoSession) -> Dict[Operator, float]:

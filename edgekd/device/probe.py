@@ -8,6 +8,7 @@ import time
 from importlib import metadata
 from typing import Any, Dict, List, Optional
 
+from ..runtime.cuda import Driver
 from . import board
 from .cgroup import quota_cores
 from .sysfs import numbers, text, texts
@@ -41,6 +42,7 @@ def identity() -> Dict[str, Any]:
         "hypervisor": _hypervisor() if "hypervisor" in flags else None,
         "quota_cores": quota_cores(),
         "python": platform.python_version(),
+        "gpu": _gpu(),
         "versions": versions(),
     }
 
@@ -88,6 +90,15 @@ def versions() -> Dict[str, str]:
             continue
     driver = text("/sys/module/nvidia/version")
     return {**found, "nvidia-driver": driver} if driver else found
+
+
+def _gpu() -> Optional[Dict[str, str]]:
+    """Return name, compute capability and driver of the first GPU of NVIDIA's, None where there is none."""
+    try:
+        found = Driver()
+        return {"name": found.name(), "compute_capability": found.compute_capability(), "driver": found.driver()}
+    except (ImportError, RuntimeError):
+        return None
 
 
 def _work(ticks: List[int]) -> Dict[str, Optional[float]]:

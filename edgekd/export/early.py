@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 
 from edgekd.export import onnx_file
-from edgekd.export.unbuilt import backends
+from edgekd.export.on_target import backends
 from edgekd.models.build import build
 from edgekd.recipe import ModelSpec, Recipe
 from edgekd.schema import from_mapping

@@ -19,8 +19,8 @@ from edgekd.export.answers import answers
 from edgekd.export.backend import BACKENDS, Backend
 from edgekd.export.early import refuse_unexportable
 from edgekd.export.half import halved
+from edgekd.export.on_target import FOREIGN, Unbuilt, backends
 from edgekd.export.parity import Limits, Parity, compare
-from edgekd.export.unbuilt import FOREIGN, Unbuilt, backends
 from edgekd.figure import Figure
 from edgekd.schema import Field, Schema
 from edgekd.stage import Context, Stage
@@ -62,7 +62,7 @@ class ExportStage(Stage[ExportConfig]):
 
     def requires(self, artifacts: ArtifactSet, context: Context) -> None:
         """Refuse a runtime that has no backend here and, before any training, a network that cannot be exported."""
-        known = [*BACKENDS.names(), *(FOREIGN if context.elsewhere else ())]
+        known = [*BACKENDS.names(), *FOREIGN]
         unknown = [runtime for runtime in context.target.runtimes if runtime not in known]
         if unknown:
             said = ", ".join(known)

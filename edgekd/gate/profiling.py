@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import ExitStack
 from dataclasses import astuple
 from pathlib import Path
 from typing import NamedTuple
@@ -69,8 +70,10 @@ def profiled(  # noqa: PLR0917
     runs and processes. A meter that finds nothing to measure here is a remark. Raises UsageError, TargetError,
     ExportError or MeasurementError.
     """
-    with at(asked.device) as connection, bench([given], asked, None, progress, connection) as here:
+    with ExitStack() as stack:
+        connection = stack.enter_context(at(asked.device))
         named = measured_as(target, connection).name
+        here = stack.enter_context(bench([given], asked, None, progress, connection))
         anchored = anchor.engine(here.engines[0].runtime, here.folder)
         log = emptied(raw) / f"{_LATENCY}.jsonl"
         series = single_series(here, (*here.engines, anchored), percentile, log, processes)

@@ -30,7 +30,7 @@ from edgekd.stage import Context, Stage
 log = logging.getLogger("edgekd")
 
 _INPUTS = "timing-inputs.npy"
-_WRITTEN_AS: dict[str, Format] = {"onnxruntime": "onnx", "openvino": "openvino"}
+_WRITTEN_AS: dict[str, Format] = {"onnxruntime": "onnx", "openvino": "openvino", "tensorrt": "tensorrt"}
 _UNBUILT: Format = "onnx"
 """What stands for an engine that only the target can build."""
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import platform
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from edgekd import __version__, catalogue
 from edgekd import recipe as recipes
@@ -107,7 +109,7 @@ def resolve(
                 if host is not None and host in targets.family(asked):
                     resolved = targets.load(host)
             refuse_unfit(resolved, probed, connection.name, host)
-    is_it = resolved.fits(probed["machine"], frozenset(probed["isa"]), probed.get("model") or "")
+    is_it = _fits(resolved, probed)
     if resolved.predict_only:
         raise TargetError(
             f"{resolved.name} is predict-only: {resolved.predict_only}, so nothing is built for it; what a network "
@@ -115,3 +117,8 @@ def resolve(
         )
     folder = run_folder or Path("runs") / f"{path.stem}-{resolved.name}"
     return Request(loaded.replace(target=resolved.name), resolved, asked, is_it, folder, source, device)
+
+
+def _fits(target: Target, probed: Mapping[str, Any]) -> bool:
+    capability = (probed.get("gpu") or {}).get("compute_capability")
+    return target.fits(probed["machine"], frozenset(probed["isa"]), probed.get("model") or "", capability)

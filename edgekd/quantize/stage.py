@@ -24,6 +24,7 @@ from edgekd.quantize.prepare import calibrate, prepare
 from edgekd.quantize.qat import Outcome, When, train_where_needed
 from edgekd.quantize.saturation import saturation
 from edgekd.quantize.scheme import Scheme, scheme_named
+from edgekd.runtime.session import RUNTIMES
 from edgekd.schema import Field, Schema
 from edgekd.stage import Context, Stage
 from edgekd.train import checkpoint, data
@@ -147,12 +148,12 @@ class QuantizeStage(Stage[QuantizeConfig]):
         return [network, file]
 
     def _compared(self, module: nn.Module, path: Path, scheme: Scheme, context: Context) -> list[Figure]:
-        """Return, by runtime, by how many integer steps a layer of the engine differs at most."""
-        if not context.origin_is_device:
+        """Return, by runtime that reads the file itself, by how many integer steps a layer differs at most here."""
+        if context.origin_here != "device":
             return []
         found = []
         for runtime in context.target.runtimes:
-            if context.target.scheme_for(runtime) == scheme.name:
+            if context.target.scheme_for(runtime) == scheme.name and runtime in RUNTIMES:
                 steps = compare_layers(module, path, runtime, self._calibration(context)[:COMPARED]).steps
                 worst = max(steps, key=lambda name: steps[name])
                 if steps[worst] > 1:

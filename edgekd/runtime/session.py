@@ -12,6 +12,8 @@ import numpy as np
 from . import without_telemetry
 
 RUNTIMES = ("onnxruntime", "openvino")
+TENSORRT = "tensorrt"
+"""Runs on GPUs of NVIDIA's; its engines are folders, built where they run (`tensorrt_key`)."""
 REFERENCE = "reference"
 """What an ONNX file says, operator by operator: ONNX Runtime without any rewriting. Slow, and right everywhere."""
 
@@ -102,6 +104,14 @@ class Session(ABC):
     @abstractmethod
     def _infer_plain(self, arrays: Sequence[np.ndarray]) -> List[np.ndarray]:
         """Run the engine by the runtime's ordinary call."""
+
+
+class TimedSession(Session):
+    """A session whose runtime tells after each run what its layers took."""
+
+    @abstractmethod
+    def layer_ms(self) -> List[Tuple[str, float]]:
+        """Return the layers of the last run, in order, and what each took, in milliseconds."""
 
 
 class OnnxRuntimeSession(Session):
@@ -249,23 +259,28 @@ def open_session(
     """Open a built engine.
 
     `path` is an .onnx file for onnxruntime and reference; for openvino the .xml or the folder that holds model.xml and
-    model.bin.
+    model.bin; for tensorrt the folder that holds engine.plan and key.json.
     `batch` None leaves the batch free, which costs openvino some speed. `profile` is a folder for the runtime's own
     per-operator times, which slow every run down. Raises ValueError for an unknown runtime,
     batch or thread number, FileNotFoundError for a missing file, ImportError with the command for a missing runtime.
     """
-    if runtime not in (*RUNTIMES, REFERENCE):
+    if runtime not in (*RUNTIMES, TENSORRT, REFERENCE):
         raise ValueError("unknown runtime '{}'; known: {}".format(runtime, ", ".join(RUNTIMES)))
     if threads < 1 or (batch is not None and batch < 1):
         raise ValueError("threads and batch must be at least 1, given: {} and {}".format(threads, batch))
-    file = os.path.join(path, "model.xml") if runtime == "openvino" and os.path.isdir(path) else path
+    inner = {"openvino": "model.xml", TENSORRT: "engine.plan"}.get(runtime)
+    file = os.path.join(path, inner) if inner and os.path.isdir(path) else path
     if not os.path.isfile(file):
         raise FileNotFoundError("no engine file for {}: {}".format(runtime, file))
     try:
         if runtime == "openvino":
             return OpenVinoSession(file, threads, batch, profile)
+        if runtime == TENSORRT:
+            from .tensorrt_session import TensorRtSession
+
+            return TensorRtSession(os.path.dirname(file), batch, profile is not None)
         return OnnxRuntimeSession(file, threads, batch, profile, plain=runtime == REFERENCE)
     except ModuleNotFoundError as error:
-        if error.name not in RUNTIMES:
+        if error.name not in (*RUNTIMES, TENSORRT):
             raise
         raise ImportError("the engine needs the package '{0}'; run: pip install {0}".format(error.name)) from error

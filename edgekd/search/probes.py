@@ -16,7 +16,7 @@ from edgekd.artifact import digest_of_path
 from edgekd.connection.connection import reached
 from edgekd.disk import whole_file
 from edgekd.export import onnx_file
-from edgekd.export.unbuilt import backends
+from edgekd.export.on_target import backends
 from edgekd.measure.engine import Engine
 from edgekd.measure.series import measure
 from edgekd.predict.forecast import Forecast

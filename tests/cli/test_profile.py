@@ -8,9 +8,9 @@ import pytest
 from click.testing import CliRunner, Result
 
 from edgekd.cli.commands import profile as subject
+from edgekd.connection.connection import Connection
 from edgekd.errors import TargetError, UsageError
 from edgekd.gate import profiling
-from edgekd.measure import machine
 from edgekd.measure.meter import METERS
 from edgekd.profile import Profile
 from edgekd.schema import read_json
@@ -33,7 +33,7 @@ def answer(tmp_path_factory: pytest.TempPathFactory) -> Result:
         patch.chdir(folder)
         patch.setattr(tempfile, "tempdir", str(folder))  # a measurement lock of its own
         patch.setattr(METERS, "names", lambda: QUICK)
-        patch.setattr(machine, "host_target", lambda: "x86-vnni")
+        patch.setattr(Connection, "target", lambda _: "x86-vnni")
         found = profiled("net.onnx", "--target", "host")
     found.folder = folder
     return found
@@ -64,7 +64,7 @@ def test_the_table_shows_it_and_ends_with_the_result(answer: Result) -> None:
 
 
 def test_another_machine_is_refused_before_anything_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(machine, "host_target", lambda: "x86-vnni")
+    monkeypatch.setattr(Connection, "target", lambda _: "x86-vnni")
     monkeypatch.setattr(profiling, "bench", None)
     with pytest.raises(TargetError, match="x86-avx2 is not this machine, which is x86-vnni"):
         profiled("net.onnx", "--target", "x86-avx2")

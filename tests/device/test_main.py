@@ -122,7 +122,7 @@ def test_a_fault_is_an_answer_and_not_the_end(folder: Path) -> None:
     )
     assert [answer["ok"] for answer in answers] == [True, False, False, False, False, False, True]
     assert (
-        "describe, energy, evaluate, layers, loadgen, lock, memory, operators, probe, throughput, time"
+        "build, describe, energy, evaluate, layers, loadgen, lock, memory, operators, probe, throughput, time"
         in answers[1]["error"]
     )
     assert answers[4]["kind"] == "ModuleNotFoundError"

@@ -4,40 +4,30 @@ from __future__ import annotations
 
 import json
 import os
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
-from click.testing import CliRunner, Result
+from click.testing import Result
 
-from edgekd import bundle, catalogue
+from edgekd import bundle
 from edgekd.artifact import Artifact
-from edgekd.cli.commands import compress
 from edgekd.connection.device import named
 from edgekd.connection.ssh import remote
 from edgekd.errors import ExitCode, TargetError
 from edgekd.measure.turns import Round
 from edgekd.pipeline.runner import Finished
 from edgekd.profile import Profile
-from edgekd.schema import read_json, read_yaml
-from edgekd.yaml_file import dump_yaml
+from edgekd.schema import read_json
 from tests.connection import sshd
 from tests.connection.sshd import Sshd
+from tests.pipeline.boards import QUICK, board, run
 
 pytestmark = pytest.mark.skipif(sshd.PROGRAM is None, reason="no sshd here: install the package openssh-server")
 
-QUICK = (
-    *("--set", "stages.teacher.epochs=1", "--set", "stages.distill.epochs=1", "--set", "budget.accuracy_drop=95"),
-    *("--set", "stages.prune.recovery.epochs=1", "--set", "stages.measure.processes=3"),
-)
 KEPT = ("search", "teacher", "distill", "prune", "quantize")
-
-
-def run(*arguments: str) -> Result:
-    return CliRunner().invoke(compress.command, (*arguments, "--quiet"), catch_exceptions=False, standalone_mode=False)
 
 
 @dataclass
@@ -54,29 +44,13 @@ class Story:
 
 
 @pytest.fixture(scope="module")
-def board(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sshd]:
-    """Serve a device that says it is an ARM board, so that nothing of this machine's passes for it."""
-    folder = tmp_path_factory.mktemp("board")
-    (folder / "site").mkdir()
-    (folder / "site" / "sitecustomize.py").write_text("import platform\nplatform.machine = lambda: 'aarch64'\n")
-    python = folder / "python"
-    python.write_text(f'#!/bin/sh\nPYTHONPATH={folder / "site"} exec {sys.executable} "$@"\n')
-    python.chmod(0o755)
-    with sshd.serving(folder) as server, pytest.MonkeyPatch.context() as patch:
-        entry = {"address": "board", "python": str(python), "ssh_config": str(server.config)}
-        (folder / "devices.yaml").write_text(dump_yaml({"board": entry}))
-        patch.setenv("EDGEKD_DEVICES", str(folder / "devices.yaml"))
-        patch.setenv("EDGEKD_TARGETS", str(folder / "targets"))
-        (folder / "targets").mkdir()
-        own = dict(read_yaml(catalogue.find("targets", "raspberry-pi-4"))[0])
-        for key in ("isa", "lacks", "calls_itself"):
-            own.pop(key)
-        (folder / "targets" / "my-board.yaml").write_text(dump_yaml({**own, "name": "my-board", "threads": 1}))
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sshd]:
+    with board(tmp_path_factory.mktemp("board"), "my-board", "raspberry-pi-4") as server:
         yield server
 
 
 @pytest.fixture(scope="module")
-def story(board: Sshd, tmp_path_factory: pytest.TempPathFactory) -> Story:
+def story(served: Sshd, tmp_path_factory: pytest.TempPathFactory) -> Story:
     folder = tmp_path_factory.mktemp("device") / "run"
     without = run("--smoke", "--target", "my-board", "--run-folder", str(folder), *QUICK)
     predicted = json.loads((folder / "run.json").read_text())
@@ -84,7 +58,7 @@ def story(board: Sshd, tmp_path_factory: pytest.TempPathFactory) -> Story:
 
     def rebooting(self: Round, number: int, blocks: int) -> list[dict[str, Any]]:
         if number == 2:
-            board.reboot()
+            served.reboot()
         return once(self, number, blocks)
 
     again = ("--resume", str(folder), "--device", "board")
@@ -93,8 +67,8 @@ def story(board: Sshd, tmp_path_factory: pytest.TempPathFactory) -> Story:
         with pytest.raises(TargetError) as caught:
             run(*again)
     before = (folder / "measurements" / "measure-0.jsonl").read_bytes()
-    board.back()
-    return Story(folder, without, predicted, str(caught.value), before, run(*again), board)
+    served.back()
+    return Story(folder, without, predicted, str(caught.value), before, run(*again), served)
 
 
 def made(folder: Path) -> dict[str, list[Artifact]]:
@@ -161,10 +135,10 @@ def test_nothing_is_left_on_the_device_but_by_the_run_that_was_cut_off(story: St
     ("target", "said"),
     [
         ("x86-vnni", "the device board is aarch64, and x86-vnni is x86_64; it is my-board: give --target my-board"),
-        ("jetson", "the device board lacks tensorrt, which jetson-orin-nano names as runtime"),
+        ("jetson", "the device board has no GPU of NVIDIA's, or no driver for it, and jetson-orin-nano needs one"),
     ],
 )
-def test_a_device_that_is_not_the_target_is_refused(board: Sshd, tmp_path: Path, target: str, said: str) -> None:
+def test_a_device_that_is_not_the_target_is_refused(served: Sshd, tmp_path: Path, target: str, said: str) -> None:
     with pytest.raises(TargetError) as caught:
         run("--smoke", "--target", target, "--device", "board", "--run-folder", str(tmp_path / "run"))
     assert str(caught.value).startswith(said)

@@ -13,13 +13,13 @@ from typing import Any
 import tensorrt_rtx as trt
 
 from edgekd.artifact import Format
+from edgekd.device.parsing import allow_batches, refusal
 from edgekd.disk import whole_file
 from edgekd.errors import ExportError, TargetError
 from edgekd.export.backend import Backend, ExecutedLayer
 from edgekd.schema import Field, Schema
 
 _DRIVER = "libcuda.so.1"
-_LARGEST_BATCH = 16
 _MOST_SENTENCES = 3
 
 
@@ -35,7 +35,7 @@ class TensorRtRtx(Backend):
     reads: Format = "tensorrt-rtx"
 
     def build(self, onnx_path: Path, folder: Path) -> Path:
-        """Parse the file and build its engine for batches of 1 to 16.
+        """Parse the file and build its engine for batches of 1 to 32.
 
         Raises ExportError with the operator and the module where the parser refuses it.
         """
@@ -44,13 +44,14 @@ class TensorRtRtx(Backend):
         network = builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
         parser = trt.OnnxParser(network, told)
         if not parser.parse_from_file(str(onnx_path)):
-            raise ExportError(_refusal(parser, onnx_path))
+            said = refusal(f"TensorRT-RTX {trt.__version__}", parser.get_error(0), onnx_path.name)
+            raise ExportError(f"{said}; use operators it knows, or another scheme")
         config = builder.create_builder_config()
         config.num_compute_capabilities = 1
         config.set_compute_capability(self._capability(), 0)
         profile = builder.create_optimization_profile()
         for number in range(network.num_inputs):
-            _allow_batches(profile, network.get_input(number))
+            allow_batches(profile, network.get_input(number))
         config.add_optimization_profile(profile)
         engine = builder.build_serialized_network(network, config)
         if engine is None:
@@ -105,25 +106,3 @@ class _Told(trt.ILogger):  # type: ignore[misc]
     def text(self) -> str:
         """Return the first errors."""
         return "; ".join(self.errors[:_MOST_SENTENCES]) or "it gives no reason"
-
-
-def _refusal(parser: Any, path: Path) -> str:
-    """Return the sentence about the first operator that was refused."""
-    error = parser.get_error(0)
-    node, operator = error.node_name(), error.node_operator()
-    module = node.rpartition("/")[0]
-    place = f" of module '{module}'" if module else ""
-    lines = [line for line in error.desc().splitlines() if "CUDA driver" not in line]
-    reason = " ".join(" ".join(lines).split())[:400]
-    return (
-        f"TensorRT-RTX {trt.__version__} refuses the operator {operator} '{node}'{place} in {path.name}: {reason}; use "
-        "operators it knows, or another scheme"
-    )
-
-
-def _allow_batches(profile: Any, tensor: Any) -> None:
-    """Let the free dimensions of an input be 1 to 16; only a batch is free in edgekd's files."""
-    shape = tuple(tensor.shape)
-    if -1 in shape:
-        small, large = (tuple(size if size >= 0 else batch for size in shape) for batch in (1, _LARGEST_BATCH))
-        profile.set_shape(tensor.name, small, small, large)
