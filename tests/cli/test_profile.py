@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import socket
 import tempfile
 
 import pytest
+import yaml
 from click.testing import CliRunner, Result
 
 from edgekd.cli.commands import profile as subject
 from edgekd.connection.connection import Connection
 from edgekd.errors import TargetError, UsageError
 from edgekd.gate import profiling
+from edgekd.measure import machine
 from edgekd.measure.meter import METERS
 from edgekd.profile import Profile
 from edgekd.schema import read_json
@@ -34,7 +37,7 @@ def answer(tmp_path_factory: pytest.TempPathFactory) -> Result:
         patch.setattr(tempfile, "tempdir", str(folder))  # a measurement lock of its own
         patch.setattr(METERS, "names", lambda: QUICK)
         patch.setattr(Connection, "target", lambda _: "x86-vnni")
-        found = profiled("net.onnx", "--target", "host")
+        found = profiled("net.onnx", "--target", "host", "--contribute")
     found.folder = folder
     return found
 
@@ -52,6 +55,19 @@ def test_the_profile_holds_figures_layers_and_the_anchor(answer: Result) -> None
     assert sum(layer.share for layer in record.layers) == pytest.approx(1)
     written = {file.name for file in (answer.folder / "edgekd-profile").iterdir()}
     assert written >= {"latency.jsonl", "memory.jsonl", "plain-call.jsonl", "layers-net-given-onnxruntime.jsonl"}
+
+
+def test_what_is_to_be_sent_in_says_nothing_about_who_sends_it(answer: Result) -> None:
+    if answer.return_value:
+        assert not (answer.folder / "edgekd-profile" / "contribution.yaml").exists()
+        return
+    text = (answer.folder / "edgekd-profile" / "contribution.yaml").read_text()
+    told = yaml.safe_load(text)
+    assert (told["target"], told["runtime"]) == ("x86-vnni", "onnxruntime")
+    assert told["machine"]["cpu"] == machine.probe()["cpu"]
+    assert any(figure["name"] == "latency_ms_p90" for figure in told["figures"])
+    for private in (socket.gethostname(), str(answer.folder), machine.probe()["boot"], "net.onnx"):
+        assert private not in text
 
 
 def test_the_table_shows_it_and_ends_with_the_result(answer: Result) -> None:

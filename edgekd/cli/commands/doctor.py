@@ -79,6 +79,9 @@ def _device(name: str, as_json: bool) -> int:
     memory = f"{found['memory_mb'] / 1e3:.1f} GB" if found["memory_mb"] else "memory unknown"
     click.echo(f"{found.get('model') or found['cpu']}, {found['machine']}, {found['cores']} cores, {memory}")
     click.echo(f"Python {found['python']}, {versions or 'no runtime'}")
+    if found["gpu"]:
+        gpu = found["gpu"]
+        click.echo(f"{gpu['name']}, compute capability {gpu['compute_capability']}, driver for CUDA {gpu['driver']}")
     click.echo(f"reached: {name} is {known or 'no shipped target'}")
     return 0
 

@@ -56,6 +56,7 @@ _MOST_LAYERS = 40
 @click.option(
     "--raw", type=click.Path(path_type=Path, file_okay=False), default=Path("edgekd-profile"), show_default=True
 )
+@click.option("--contribute", is_flag=True, help="Also write what to send in, for a target that is unverified.")
 @click.option("--json", "as_json", is_flag=True, help="Print only the profile as JSON on standard output.")
 @click.option("--quiet", is_flag=True, help="No progress.")
 def command(
@@ -75,6 +76,7 @@ def command(
     percentile: float,
     processes: int,
     raw: Path,
+    contribute: bool,
     as_json: bool,
     quiet: bool,
 ) -> int:
@@ -87,6 +89,8 @@ def command(
     if kernels:
         if model is not None:
             raise UsageError(f"--kernels draws its own networks; leave {model} out, or --kernels")
+        if contribute:
+            raise UsageError("--contribute is for the profile of one engine; give a MODEL, without --kernels")
         if device is not None:
             raise UsageError("kernels are profiled on the machine itself; run this command there, without --device")
         with local() as here:
@@ -105,6 +109,11 @@ def command(
         told(quiet),
     )
     refined = refined_by(found.profile.target, Path(model), found.profile) if device is None else []
+    if contribute:
+        from edgekd.gate.contribution import contributed
+
+        where = contributed(found, raw) if not found.doubts else "nothing, while it is not trustworthy"
+        refined = [*refined, f"to send in, as an issue or a pull request: {where}"]
     click.echo(json.dumps(found.profile.plain(), indent=2) if as_json else "\n".join([*_lines(found), *refined]))
     click.echo(result(found, percentile), err=as_json)
     return ExitCode.NOT_TRUSTWORTHY if found.doubts else 0
