@@ -173,13 +173,22 @@ def family(name: str) -> frozenset[str]:
     return frozenset(other for other in catalogue.names("targets") if other.startswith(f"{name}-"))
 
 
-def matching(machine: str, isa: frozenset[str], model: str = "") -> str | None:
-    """Return the name of the target a probed machine is, see `Target.fits`, the own ones first; None for none."""
+def matching(machine: str, isa: frozenset[str], model: str = "", tensorrt: str = "") -> str | None:
+    """Return the name of the target a probed machine is, see `Target.fits`, the user's own first; None for none.
+
+    One board is several targets by what its vendor ships for it: that of its major of TensorRT comes first.
+    """
+    found = []
     for name in catalogue.names("targets"):
         data, lines = read_yaml(catalogue.find("targets", name))
-        if "same_as" in data:
-            continue
-        target = from_mapping(Target, data, name, lines)
-        if target.fits(machine, isa, model):
-            return name
-    return None
+        if "same_as" not in data:
+            target = from_mapping(Target, data, name, lines)
+            if target.fits(machine, isa, model):
+                found.append(target)
+    same = [t for t in found if t.software is None or major(t.software.tensorrt) == major(tensorrt)]
+    return next((t.name for t in same or found), None)
+
+
+def major(version: str) -> str:
+    """Return the first number of a version."""
+    return version.partition(".")[0]

@@ -92,6 +92,12 @@ def test_a_board_is_known_by_what_it_calls_itself(model: str, expected: str | No
     assert target.matching("aarch64", frozenset({"asimd", "asimddp"}), model) == expected
 
 
+@pytest.mark.parametrize(("tensorrt", "expected"), [("10.3.0", ""), ("11.4.0", "-jetpack7"), ("", ""), ("12.0", "")])
+def test_a_board_is_the_target_of_its_tensorrt(tensorrt: str, expected: str) -> None:
+    found = target.matching("aarch64", frozenset({"asimd"}), "NVIDIA Jetson AGX Orin Developer Kit", tensorrt)
+    assert found == f"jetson-agx-orin{expected}"
+
+
 def test_family_names_have_a_board_to_stand_for() -> None:
     assert target.load("jetson").name == "jetson-orin-nano"
     assert target.load("raspberry-pi").name == "raspberry-pi-5"
@@ -100,3 +106,33 @@ def test_family_names_have_a_board_to_stand_for() -> None:
 def test_tensorrt_floats_are_in_half_precision() -> None:
     assert target.load("jetson").float_schemes() == ("fp16",)
     assert target.load("x86-avx2").float_schemes() == ("fp32",)
+
+
+def test_a_gpu_is_known_by_its_compute_capability_and_shows_in_no_processor() -> None:
+    ada, isa = target.load("rtx-ada"), frozenset({"avx2", "fma"})
+    assert ada.fits("x86_64", isa, gpu="8.9")
+    assert not ada.fits("x86_64", isa, gpu="8.6")
+    assert not ada.fits("x86_64", isa)
+    assert not ada.fits("aarch64", isa, gpu="8.9")
+    assert target.load("nvidia-gpu").fits("x86_64", isa, gpu="9.0")
+    assert target.matching("x86_64", isa) == "x86-avx2"
+
+
+def test_a_family_name_may_stand_for_any_of_the_family() -> None:
+    assert target.family("jetson") >= {"jetson-orin-nano", "jetson-agx-orin", "jetson-thor"}
+    assert target.family("raspberry-pi") == {"raspberry-pi-4", "raspberry-pi-5"}
+    assert target.family("jetson-orin-nano") == target.family("host") == target.family("mine.yaml") == frozenset()
+
+
+def test_the_users_own_targets_are_found_by_name_before_the_shipped_ones(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("EDGEKD_TARGETS", str(tmp_path))
+    text = catalogue.find("targets", "raspberry-pi-4").read_text()
+    (tmp_path / "lab-board.yaml").write_text(text.replace("name: raspberry-pi-4", "name: lab-board"))
+    assert target.load("lab-board").name == "lab-board"
+    assert "lab-board" in catalogue.names("targets")
+    assert target.matching("aarch64", frozenset({"asimd"}), "Raspberry Pi 4 Model B") == "lab-board"
+    (tmp_path / "x86-avx2.yaml").write_text("name: x86-avx2\n")
+    with pytest.raises(UsageError, match=str(tmp_path / "x86-avx2.yaml")):
+        target.load("x86-avx2")

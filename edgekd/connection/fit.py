@@ -7,7 +7,7 @@ from typing import Any
 
 from edgekd.errors import TargetError
 from edgekd.runtime.session import RUNTIMES, TENSORRT
-from edgekd.target import Target
+from edgekd.target import Target, major
 
 
 def refuse_unfit(target: Target, probed: Mapping[str, Any], name: str, known: str | None) -> None:
@@ -37,7 +37,7 @@ def refuse_unfit(target: Target, probed: Mapping[str, Any], name: str, known: st
         )
     wanted = target.software.tensorrt if target.software else None
     found = versions.get("tensorrt")
-    if wanted and found and "tensorrt" in target.runtimes and _major(wanted) != _major(found):
+    if wanted and found and "tensorrt" in target.runtimes and major(wanted) != major(found):
         raise TargetError(
             f"{name} has TensorRT {found}, and {target.name} is about TensorRT {wanted}: their majors read files "
             "differently; give the target of its JetPack (edgekd targets lists them)"
@@ -46,7 +46,3 @@ def refuse_unfit(target: Target, probed: Mapping[str, Any], name: str, known: st
 
 def _package(runtime: str) -> str:
     return runtime.replace("-", "_")
-
-
-def _major(version: str) -> str:
-    return version.partition(".")[0]

@@ -20,9 +20,6 @@ if TYPE_CHECKING:
     from edgekd.cli.checkup import Finding
 
 
-_ANSWER_S = 60.0
-
-
 @click.command(help=__doc__, context_settings={"help_option_names": ["-h", "--help"]})
 @click.option("--cache", "of_cache", is_flag=True, help="List the entries of the cache with size and age.")
 @click.option(
@@ -64,14 +61,11 @@ def command(of_cache: bool, prune: bool, older_than: float, device: str | None, 
 
 
 def _device(name: str, as_json: bool) -> int:
-    from edgekd import target
     from edgekd.connection import device
     from edgekd.connection.ssh import remote
 
-    with remote(device.named(name)) as connection, connection.start(name) as child:
-        found = child.ask({"verb": "probe"}, _ANSWER_S)
-    found.pop("ok")
-    known = target.matching(found["machine"], frozenset(found["isa"]), found.get("model") or "")
+    with remote(device.named(name)) as connection:
+        found, known = connection.probe(), connection.target()
     if as_json:
         click.echo(json.dumps({**found, "target": known}, indent=2))
         return 0
