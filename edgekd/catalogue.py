@@ -32,7 +32,8 @@ def own_targets() -> Path:
 
 def names(kind: Kind, suffix: str = ".yaml") -> list[str]:
     """Return the names of the files of a kind, sorted, the user's own before the shipped ones."""
-    return list(dict.fromkeys(path.stem for place in _places(kind) for path in sorted(place.glob(f"*{suffix}"))))
+    places = [sorted(path.stem for path in place.glob(f"*{suffix}")) for place in _places(kind)]
+    return list(dict.fromkeys(name for found in places for name in found))
 
 
 def find(kind: Kind, name: str, suffix: str = ".yaml") -> Path:
