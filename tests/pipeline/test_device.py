@@ -22,8 +22,8 @@ from edgekd.pipeline.runner import Finished
 from edgekd.profile import Profile
 from edgekd.schema import read_json
 from tests.connection import sshd
+from tests.connection.boards import QUICK, board, run
 from tests.connection.sshd import Sshd
-from tests.pipeline.boards import QUICK, board, run
 
 pytestmark = pytest.mark.skipif(sshd.PROGRAM is None, reason="no sshd here: install the package openssh-server")
 

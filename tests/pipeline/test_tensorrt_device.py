@@ -30,7 +30,7 @@ from edgekd.profile import Profile
 from edgekd.runtime import tensorrt_key
 from edgekd.schema import read_json
 from tests.connection import sshd
-from tests.pipeline.boards import QUICK, board, run, with_tensorrt
+from tests.connection.boards import QUICK, board, run, with_tensorrt
 
 pytestmark = pytest.mark.skipif(sshd.PROGRAM is None, reason="no sshd here: install the package openssh-server")
 
