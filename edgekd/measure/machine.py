@@ -62,7 +62,8 @@ def _identity() -> dict[str, Any]:
 def host_target() -> str:
     """Return the name of the shipped target this machine is; raises TargetError when it is none of them."""
     machine, isa = _identity()["machine"], frozenset(_identity()["isa"])
-    name = target.matching(machine, isa, _identity().get("model") or "")
+    tensorrt = _identity()["versions"].get("tensorrt", "")
+    name = target.matching(machine, isa, _identity().get("model") or "", tensorrt)
     if name is None:
         raise TargetError(
             f"no shipped target fits this machine ({machine}, {_identity()['cpu']}, vector instructions: "

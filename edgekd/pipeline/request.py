@@ -96,19 +96,13 @@ def resolve(
     path = catalogue.find("recipes", recipe)
     loaded, source = recipes.read(path, overrides)
     asked = target or loaded.target
-    if device is None:
-        probed = machine.probe()
-        host: str | None = machine.host_target()
-        with (Source() if target else source).located():
-            resolved = targets.load(asked, host)
-    else:
-        with remote(device) as connection:
-            probed, host = connection.probe(), connection.target()
-            with (Source() if target else source).located():
-                resolved = targets.load(asked, host)
-                if host is not None and host in targets.family(asked):
-                    resolved = targets.load(host)
-            refuse_unfit(resolved, probed, connection.name, host)
+    probed, known = (machine.probe(), machine.host_target()) if device is None else _seen(device)
+    with (Source() if target else source).located():
+        resolved = targets.load(asked, known)
+        if known is not None and known in targets.family(asked):
+            resolved = targets.load(known)
+    if device is not None:
+        refuse_unfit(resolved, probed, f"the device {device.address}", known)
     is_it = _fits(resolved, probed)
     if resolved.predict_only:
         raise TargetError(
@@ -117,6 +111,12 @@ def resolve(
         )
     folder = run_folder or Path("runs") / f"{path.stem}-{resolved.name}"
     return Request(loaded.replace(target=resolved.name), resolved, asked, is_it, folder, source, device)
+
+
+def _seen(device: Device) -> tuple[dict[str, Any], str | None]:
+    """Return what a device says of itself, and which target it is."""
+    with remote(device) as connection:
+        return connection.probe(), connection.target()
 
 
 def _fits(target: Target, probed: Mapping[str, Any]) -> bool:

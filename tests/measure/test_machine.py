@@ -75,12 +75,12 @@ def test_a_system_that_tells_nothing_raises_no_doubt() -> None:
     ("isa", "name"), [(["avx2", "fma"], "x86-avx2"), (["avx2", "fma", "avx_vnni", "vnni"], "x86-vnni")]
 )
 def test_host_target_follows_the_instruction_sets(isa: list[str], name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(machine, "_identity", lambda: {"machine": "x86_64", "isa": isa, "cpu": "some"})
+    monkeypatch.setattr(machine, "_identity", lambda: {"machine": "x86_64", "isa": isa, "cpu": "some", "versions": {}})
     assert machine.host_target() == name
     assert target.load(name).machine == "x86_64"
 
 
 def test_an_unknown_machine_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(machine, "_identity", lambda: {"machine": "pdp11", "isa": [], "cpu": "KA10"})
+    monkeypatch.setattr(machine, "_identity", lambda: {"machine": "pdp11", "isa": [], "cpu": "KA10", "versions": {}})
     with pytest.raises(TargetError, match=r"pdp11, KA10.*--target"):
         machine.host_target()
