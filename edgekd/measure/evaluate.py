@@ -21,7 +21,7 @@ from edgekd.figure import Figure, Origin
 from edgekd.measure.calibration import confidences, ece_bounds
 from edgekd.measure.engine import Engine
 from edgekd.measure.statistics import Bounds, accuracy_bounds, drop_bounds
-from edgekd.schema import write_text
+from edgekd.schema import digest_of, write_text
 from edgekd.stage import Progress
 
 BATCH = 32
@@ -69,10 +69,12 @@ def evaluate(
     folder.mkdir(parents=True, exist_ok=True)
     digests = {path: digest_of_path(path)[:8] for path in {engine.inputs or inputs for engine in engines}}
     with reached(connection) as place, progress.task(title, len(engines)) as advance:
+        where = "" if place.is_here else digest_of(place.name)[:8]  # what one machine answered is not another's
 
         def answer(engine: Engine) -> Answers:
             eaten = engine.inputs or inputs
-            destination = folder / f"{engine.key.replace('/', '-')}-{engine.digest[:8]}-{digests[eaten]}.npy"
+            how = "".join(f"-{word}" for word in (engine.computes_as, where) if word)
+            destination = folder / f"{engine.key.replace('/', '-')}-{engine.digest[:8]}-{digests[eaten]}{how}.npy"
             size = engine.batch or min(batch, len(labels))
             found = outputs(engine, eaten, destination, batch=size, connection=place)
             advance(1, engine.key)

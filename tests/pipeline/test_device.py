@@ -116,6 +116,15 @@ def test_the_figures_are_the_devices(story: Story) -> None:
     assert {f.origin for a in trained for f in a.figures if f.name == "accuracy_percent"} == {"host"}
 
 
+def test_what_was_computed_here_does_not_pass_for_the_devices_answers(story: Story) -> None:
+    answers = sorted(path.stem for path in (story.folder / "test").glob("*-onnxruntime-*.npy"))
+    here = [stem for stem in answers if stem.endswith("-reference")]
+    assert len(here) == 2  # the chosen engine and the teacher's, while the device was not there
+    assert {stem.rpartition("-")[0] for stem in answers if stem not in here} >= {
+        stem.rpartition("-")[0] for stem in here
+    }
+
+
 def test_the_bundle_holds_the_built_engine(story: Story) -> None:
     manifest = bundle.verify(story.folder / "bundle")
     assert manifest.target == "my-board"
