@@ -8,7 +8,6 @@ import time
 from importlib import metadata
 from typing import Any, Dict, List, Optional
 
-from ..runtime.cuda import Driver
 from . import board
 from .cgroup import quota_cores
 from .sysfs import numbers, text, texts
@@ -95,6 +94,8 @@ def versions() -> Dict[str, str]:
 def _gpu() -> Optional[Dict[str, str]]:
     """Return name, compute capability and driver of the first GPU of NVIDIA's, None where there is none."""
     try:
+        from ..runtime.cuda import Driver  # which needs numpy, and what is missing here may be just that
+
         found = Driver()
         return {"name": found.name(), "compute_capability": found.compute_capability(), "driver": found.driver()}
     except (ImportError, RuntimeError):
