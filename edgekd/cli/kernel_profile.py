@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, NamedTuple
 import click
 
 if TYPE_CHECKING:
+    from edgekd.connection.connection import Connection
     from edgekd.kernel import KernelProfile
     from edgekd.profile import Profile
     from edgekd.stage import Progress
-    from edgekd.target import Target
 
 
 class KernelsAsked(NamedTuple):
@@ -20,27 +20,31 @@ class KernelsAsked(NamedTuple):
 
     time_limit_s: float
     error_limit_percent: float | None
-    threads: int
+    threads: int | None
     runtime: str | None
     reanchor: bool
     file: Path | None
 
 
-def profile_of_kernels(device: Target, asked: KernelsAsked, as_json: bool, progress: Progress) -> int:
-    """Measure or correct the kernel profile of this machine, write it and say what is in it; returns the exit code."""
+def profile_of_kernels(
+    target: str, connection: Connection, asked: KernelsAsked, as_json: bool, progress: Progress
+) -> int:
+    """Measure or correct the kernel profile of a machine, write it and say what is in it; returns the exit code."""
     from edgekd.errors import ExitCode
+    from edgekd.gate.profiling import measured_as
     from edgekd.kernels.profiling import Limits, profile_kernels
     from edgekd.kernels.reanchoring import reanchored
     from edgekd.predict import known
 
+    device = measured_as(target, connection)
     file = asked.file or known.own_file(device.name)
     if asked.reanchor:
-        profile, _ = reanchored(known.load(known.required(device, asked.file)), progress)
+        profile, _ = reanchored(known.load(known.required(device, asked.file)), progress, connection)
     else:
         limit = None if asked.error_limit_percent is None else asked.error_limit_percent / 100
         runtimes = [asked.runtime] if asked.runtime else list(device.runtimes)
         limits = Limits(asked.time_limit_s, limit)
-        profile = profile_kernels(device, runtimes, asked.threads, limits, progress)
+        profile = profile_kernels(device, runtimes, asked.threads or device.threads, limits, progress, connection)
     known.save(profile, file)
     doubts = profile.machine["doubts"]
     lines = [*_lines(profile), *(f"note: {remark}" for remark in profile.machine["remarks"])]

@@ -78,6 +78,9 @@ class Connection:
         del parts
         return str(path.resolve())
 
+    def dropped(self, path: Path) -> None:
+        """Take note that a file or folder that was sent is not needed there any more."""
+
     def receiving(self, path: Path) -> AbstractContextManager[str]:
         """Yield the path a process started here writes a file to; after that the file is at `path`."""
         return nullcontext(str(path.resolve()))

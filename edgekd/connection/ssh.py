@@ -93,6 +93,7 @@ class RemoteConnection(Connection):
         self.name = f"the device {line.device.address}"
         self._line, self._session, self._free = line, session, free
         self._sent: dict[str, str] = {}
+        self._useless: list[str] = []
         self._sending = threading.Lock()
         self._identity: dict[str, Any] = {}
 
@@ -154,12 +155,22 @@ class RemoteConnection(Connection):
         digest = digest_of([path.name, digest_of_path(path), *map(digest_of_path, parts)])
         with self._sending:
             if digest not in self._sent:
-                size = sum(file.stat().st_size for file in files)
+                size = sum(map(_size, files))
                 self._free -= self._line.refuse_full(size, self._free)
                 folder = f"{self._session}/{digest[:16]}"
-                self._line.copied([path] if path.is_dir() else files, folder)
+                self._line.copied([path] if path.is_dir() else files, folder, instead_of=self._useless)
+                self._useless = []
                 self._sent[digest] = f"{folder}/{path.name}"
             return self._sent[digest]
+
+    def dropped(self, path: Path) -> None:
+        """Let what was sent of a file or folder make room for the next that is."""
+        digest = digest_of([path.name, digest_of_path(path)])
+        with self._sending:
+            there = self._sent.pop(digest, None)
+            if there is not None:
+                self._useless.append(there.rpartition("/")[0])
+                self._free += _size(path)
 
     @contextmanager
     def receiving(self, path: Path) -> Iterator[str]:
@@ -177,6 +188,11 @@ class RemoteConnection(Connection):
 
     def _known(self) -> dict[str, Any]:
         return self._identity or self.probe()
+
+
+def _size(path: Path) -> int:
+    files = path.rglob("*") if path.is_dir() else (path,)
+    return sum(file.stat().st_size for file in files if file.is_file())
 
 
 def _beat(child: Child, over: threading.Event, lost: list[EdgekdError]) -> None:
@@ -289,15 +305,16 @@ class _Line:
             self.run(f"mkdir -p {folder} && cat > {part} && mv {part} {quoted} || {{ rm -f {part}; exit 1; }}", archive)
         return place
 
-    def copied(self, paths: Sequence[Path], folder: str) -> None:
-        """Copy files or folders into a folder of the device."""
-        quoted = shlex.quote(folder)
+    def copied(self, paths: Sequence[Path], folder: str, instead_of: Sequence[str] = ()) -> None:
+        """Copy files or folders into a folder of the device, after others have been removed there."""
+        quoted, old = shlex.quote(folder), shlex.join(instead_of)
+        before = f"rm -rf {old} && " if instead_of else ""
         with scratch("edgekd-upload") as place:
             packed = place / "upload.tar"
             with tarfile.open(packed, "w") as tar:
                 for path in paths:
                     tar.add(path, arcname=path.name)
-            self.run(f"umask 077 && mkdir -p {quoted} && tar -xf - -C {quoted}", packed, seconds=_COPY_S)
+            self.run(f"{before}umask 077 && mkdir -p {quoted} && tar -xf - -C {quoted}", packed, seconds=_COPY_S)
 
     def refuse_full(self, size: int, free: int) -> int:
         """Return `size`; raises TargetError where so many bytes do not fit."""

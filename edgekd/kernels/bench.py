@@ -62,14 +62,17 @@ class Bench:
 
     def time(self, runtime: str, engine: Path, series_s: float = SERIES_S) -> Timing:
         """Run an engine; it is run again where it was disturbed. Raises MeasurementError or TargetError."""
+        there = self._connection.sent(engine)
         series: list[float] = []
         for _ in range(_ATTEMPTS):
-            answer = self._ask(runtime, engine, series_s)
+            answer = self._ask(runtime, there, series_s)
             series += answer["ms"]
             fastest, second = sorted(series)[:2]
             if disturbed := second / fastest - 1 > _AGREE:
                 continue
             break
+        if engine != anchor.FILE:
+            self._connection.dropped(engine)
         return Timing((fastest + second) / 2, answer["runs"], answer["scatter"], disturbed, tuple(answer["rows"]))
 
     def pace(self, runtime: str) -> None:
@@ -80,13 +83,13 @@ class Bench:
         """Return the latency of the anchor, ms, at this moment: the median of its last few measurements."""
         return median(self.anchors[runtime][-_NEAR:])
 
-    def _ask(self, runtime: str, engine: Path, series_s: float) -> dict[str, Any]:
+    def _ask(self, runtime: str, engine: str, series_s: float) -> dict[str, Any]:
         if self._lives[runtime] % _PROCESS_LIVES == 0:
             if runtime in self._children:
                 self._children[runtime].close()
             self._children[runtime] = self._stack.enter_context(self._connection.start(f"the probes on {runtime}"))
         self._lives[runtime] += 1
-        request = {"verb": "operators", "runtime": runtime, "engine": str(engine.resolve()), "threads": self._threads}
+        request = {"verb": "operators", "runtime": runtime, "engine": engine, "threads": self._threads}
         try:
             return self._children[runtime].ask({**request, "series_s": series_s}, _HANG_S)
         except MeasurementError:

@@ -40,9 +40,11 @@ def memory_probes(
                 for scheme in network.models:
                     graph = read(network.models[scheme])
                     np.save(inputs, np.zeros(graph.shapes[graph.inputs[0]], np.float32))
-                    peak_mb = _asked(
-                        connection, {**call, "engine": str(engines[scheme, runtime]), "inputs": str(inputs)}
-                    )
+                    engine = engines[scheme, runtime]
+                    sent = {"engine": connection.sent(engine), "inputs": connection.sent(inputs)}
+                    peak_mb = _asked(connection, {**call, **sent})
+                    connection.dropped(engine)
+                    connection.dropped(inputs)
                     kernels = network.kernels[scheme, runtime]
                     found.append(
                         MemoryProbe(

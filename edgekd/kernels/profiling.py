@@ -10,8 +10,7 @@ from typing import NamedTuple, TypeVar
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from edgekd.connection.connection import local
-from edgekd.connection.lock import measurement_lock
+from edgekd.connection.connection import Connection
 from edgekd.disk import scratch
 from edgekd.errors import MeasurementError
 from edgekd.fuse.fusion import rules
@@ -45,8 +44,13 @@ class Limits(NamedTuple):
     """Median relative error of left-out probes that is small enough."""
 
 
-def profile_kernels(
-    target: Target, runtimes: Sequence[str], threads: int, limits: Limits, progress: Progress
+def profile_kernels(  # noqa: PLR0917
+    target: Target,
+    runtimes: Sequence[str],
+    threads: int,
+    limits: Limits,
+    progress: Progress,
+    connection: Connection,
 ) -> KernelProfile:
     """Measure probes until the time is over or the median error of left-out ones is small enough everywhere.
 
@@ -55,14 +59,14 @@ def profile_kernels(
     """
     begin = time.monotonic()
     schemes = [FLOAT, *target.schemes()]
-    identity, versions = machine.identified()
+    probed = connection.probe()
+    identity, versions = machine.identified(probed)
     fusions = rules(runtimes, identity["isa"])
-    before = machine.probe()["state"]
+    before = probed["state"]
     fits: dict[str, Fit] = {}
     with (
-        measurement_lock(),
+        connection.locked(),
         scratch("edgekd-probes") as folder,
-        local() as connection,
         Bench(connection, threads) as bench,
         progress.task(f"kernels of {target.name}", round(limits.seconds)) as advance,
     ):
@@ -89,7 +93,7 @@ def profile_kernels(
                 break
         if not fits:
             raise _too_few(session, runtimes)
-        states = [before, machine.probe()["state"]]
+        states = [before, connection.probe()["state"]]
         return KernelProfile(
             target=target.name,
             origin="device",

@@ -8,8 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 from scipy import stats
 
-from edgekd.connection.connection import local
-from edgekd.connection.lock import measurement_lock
+from edgekd.connection.connection import Connection
 from edgekd.disk import scratch
 from edgekd.errors import MeasurementError, TargetError
 from edgekd.fuse.fusion import rules
@@ -27,13 +26,13 @@ _UNDISTURBED = 0.8
 _DRAWN = re.compile(r"^[a-z-]+-(\d+)$")
 
 
-def reanchored(profile: KernelProfile, progress: Progress) -> tuple[KernelProfile, list[str]]:
+def reanchored(profile: KernelProfile, progress: Progress, connection: Connection) -> tuple[KernelProfile, list[str]]:
     """Measure probes of the profile again; return it at today's versions, and the drift of each engine in a sentence.
 
     One factor a scheme and runtime is applied. Raises TargetError when the profile is of another processor,
     MeasurementError when kernels drifted so differently that one factor would not do.
     """
-    identity, versions = machine.identified()
+    identity, versions = machine.identified(connection.probe())
     if identity["cpu"] != profile.machine.get("cpu"):
         raise TargetError(
             f"the profile was measured on {profile.machine.get('cpu')}, this is {identity['cpu']}: there is nothing to "
@@ -43,9 +42,8 @@ def reanchored(profile: KernelProfile, progress: Progress) -> tuple[KernelProfil
     fusions = rules(dict.fromkeys(runtime for _, runtime in keys), profile.isa)
     chosen = numbers(profile.probes)
     with (
-        measurement_lock(),
+        connection.locked(),
         scratch("edgekd-probes") as folder,
-        local() as connection,
         Bench(connection, profile.threads) as bench,
         progress.task(f"probes of {profile.target} again", len(chosen)) as advance,
     ):

@@ -66,8 +66,8 @@ def test_a_profile_is_of_the_target_it_is(monkeypatch: pytest.MonkeyPatch) -> No
     assert profile.records[0].layers
     with pytest.raises(TargetError, match="x86-avx2 is not the device board, which is my-board"):
         edgekd("profile", "new.onnx", "--target", "x86-avx2", "--device", "board")
-    with pytest.raises(UsageError, match="kernels are profiled on the machine itself"):
-        edgekd("profile", "--kernels", "--device", "board")
+    with pytest.raises(TargetError, match="x86-avx2 is not the device board, which is my-board"):
+        edgekd("profile", "--kernels", "--target", "x86-avx2", "--device", "board")
 
 
 def test_a_runtime_the_device_lacks_is_told() -> None:

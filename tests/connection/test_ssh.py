@@ -95,6 +95,19 @@ def test_a_folder_is_sent_whole(board: Device, tmp_path: Path) -> None:
         assert (there / "inner" / "model.bin").read_bytes() == b"bin"
 
 
+def test_what_is_not_needed_any_more_makes_room_for_the_next(board: Device, tmp_path: Path) -> None:
+    files = [tmp_path / name for name in ("first.npy", "second.npy")]
+    for file in files:
+        file.write_text(file.name)
+    with remote(board) as connection:
+        first = Path(connection.sent(files[0]))
+        connection.dropped(files[0])
+        second = Path(connection.sent(files[1]))
+        assert not first.exists()
+        assert second.read_text() == "second.npy"
+        assert Path(connection.sent(files[0])).read_text() == "first.npy"
+
+
 def test_a_host_key_nobody_has_looked_at_and_one_that_changed_are_told_apart(board: Device, server: Sshd) -> None:
     known = server.known_hosts.read_text()
     other = (server.folder / "user.pub").read_text().split()

@@ -11,6 +11,7 @@ from click.testing import CliRunner, Result
 
 from edgekd import target as targets
 from edgekd.cli.commands import predict, profile
+from edgekd.connection.connection import local
 from edgekd.errors import ExitCode, MeasurementError, TargetError, UsageError
 from edgekd.kernel import KernelProfile
 from edgekd.kernels import reanchoring
@@ -73,7 +74,8 @@ def test_the_same_machine_has_hardly_drifted(
     older = known.load(file)
     older = older.model_copy(update={"versions": {**older.versions, "onnxruntime": "1.0.0"}})
     monkeypatch.setattr(reanchoring, "MOST_SCATTER", 1.0)  # a busy machine scatters; the sentence counts here
-    found, said = reanchored(older, Progress())
+    with local() as connection:
+        found, said = reanchored(older, Progress(), connection)
     assert found.versions["onnxruntime"] == machine.probe()["versions"]["onnxruntime"]
     assert len(said) == 2
     assert all("onnxruntime 1.0.0 -> " in sentence and "drift" in sentence for sentence in said)
@@ -88,15 +90,15 @@ def test_kernels_that_changed_differently_are_not_corrected_by_one_factor(
     older = known.load(profiled[0])
     odd = tuple(f"-{number}" for number in reanchoring.numbers(older.probes)[::3])
     spoilt = [p.model_copy(update={"ms": p.ms * (3 if p.name.endswith(odd) else 1)}) for p in older.probes]
-    with pytest.raises(MeasurementError, match="changed differently"):
-        reanchored(older.model_copy(update={"probes": tuple(spoilt)}), Progress())
+    with local() as connection, pytest.raises(MeasurementError, match="changed differently"):
+        reanchored(older.model_copy(update={"probes": tuple(spoilt)}), Progress(), connection)
 
 
 def test_a_profile_of_another_processor_is_not_corrected(profiled: tuple[Path, Result]) -> None:
     older = known.load(profiled[0])
     other = older.model_copy(update={"machine": {**older.machine, "cpu": "another one"}})
-    with pytest.raises(TargetError, match="measured on another one"):
-        reanchored(other, Progress())
+    with local() as connection, pytest.raises(TargetError, match="measured on another one"):
+        reanchored(other, Progress(), connection)
 
 
 def test_a_profile_of_another_version_is_refused(profiled: tuple[Path, Result], tmp_path: Path) -> None:

@@ -81,22 +81,19 @@ def command(
     quiet: bool,
 ) -> int:
     """Run `edgekd profile`; returns the exit code."""
-    from edgekd.connection.connection import local
+    from edgekd.connection.ssh import at
     from edgekd.errors import ExitCode, UsageError
     from edgekd.gate.bench import Asked, Given
-    from edgekd.gate.profiling import measured_as, profiled, result
+    from edgekd.gate.profiling import profiled, result
 
     if kernels:
         if model is not None:
             raise UsageError(f"--kernels draws its own networks; leave {model} out, or --kernels")
         if contribute:
             raise UsageError("--contribute is for the profile of one engine; give a MODEL, without --kernels")
-        if device is not None:
-            raise UsageError("kernels are profiled on the machine itself; run this command there, without --device")
-        with local() as here:
-            own = measured_as(target, here)
-        asked = KernelsAsked(time_limit, error_limit, threads or own.threads, runtime, reanchor, kernel_file)
-        return profile_of_kernels(own, asked, as_json, told(quiet))
+        asked = KernelsAsked(time_limit, error_limit, threads, runtime, reanchor, kernel_file)
+        with at(device_named(device)) as connection:
+            return profile_of_kernels(target, connection, asked, as_json, told(quiet))
     if model is None:
         raise UsageError("no engine was given; give a MODEL, or --kernels to profile the target's fused kernels")
     found = profiled(
