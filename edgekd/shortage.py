@@ -24,7 +24,8 @@ _SAYS_FULL = re.compile(
 _FORBIDDEN = frozenset({errno.EROFS, errno.EACCES, errno.EPERM})
 _SAYS_MEMORY = re.compile(
     r"can't allocate memory|cannot allocate memory|unable to allocate|failed to allocate|bad_alloc|bad allocation"
-    r"|not enough memory|out of memory",
+    r"|not enough memory|out of memory"
+    r"|could not create a primitive",  # oneDNN, of code it generates and finds no room for
     re.IGNORECASE,
 )
 

@@ -98,8 +98,10 @@ def backends(context: Context) -> list[Backend]:
     """Return what makes engines of the target's runtimes, here or on the device, best runtime first."""
     if context.elsewhere:
         return [Unbuilt(runtime) for runtime in context.target.runtimes]
-    batch = context.recipe.budget.operating_point.batch
-    return [
-        BuiltThere(runtime, context.connection, batch) if runtime in FOREIGN else BACKENDS.get(runtime)()
-        for runtime in context.target.runtimes
-    ]
+    return [_maker(runtime, context) for runtime in context.target.runtimes]
+
+
+def _maker(runtime: str, context: Context) -> Backend:
+    if runtime not in FOREIGN:
+        return BACKENDS.get(runtime)()
+    return BuiltThere(runtime, context.connection, context.recipe.budget.operating_point.batch)

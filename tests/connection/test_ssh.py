@@ -24,6 +24,7 @@ from edgekd.connection import device, ssh
 from edgekd.connection.child import Child
 from edgekd.connection.connection import local
 from edgekd.connection.device import Device
+from edgekd.connection.line import Line
 from edgekd.connection.lock import measurement_lock
 from edgekd.connection.ssh import remote
 from edgekd.errors import TargetError, UsageError
@@ -287,7 +288,7 @@ def test_a_disk_that_fills_up_while_files_are_sent_is_told(board: Device, tmp_pa
         large = tmp_path / "large.npy"
         large.write_bytes(os.urandom(500_000))
         with pytest.raises(TargetError, match="its disk is full; make room"):
-            ssh._Line(board).copied([large], f"{disk}/session")
+            Line(board).copied([large], f"{disk}/session")
     finally:
         subprocess.run(["umount", str(disk)], check=True)
 

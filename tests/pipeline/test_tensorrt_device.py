@@ -70,7 +70,7 @@ def test_the_bundle_holds_the_engine_with_its_key(ended: tuple[Path, Result]) ->
     engine = shipped(ended[0])
     assert {file.name for file in engine.files} == {tensorrt_key.ENGINE, tensorrt_key.KEY, "model.onnx"}
     key = json.loads((engine.path / tensorrt_key.KEY).read_text())
-    assert key.pop("digest") == digest_of_path(engine.path / tensorrt_key.ENGINE)
+    assert key.pop("digest") == tensorrt_key.digest_of(str(engine.path / tensorrt_key.ENGINE))
     assert key == {"GPU": "Simulated Orin", "TensorRT": "10.3.0", "compute capability": "8.7", "driver": "12.6"}
 
 
