@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Mapping
+from typing import Any, Literal
 
 from edgekd import catalogue
 from edgekd.errors import UsageError
@@ -187,6 +188,12 @@ def matching(machine: str, isa: frozenset[str], model: str = "", tensorrt: str =
                 found.append(target)
     same = [t for t in found if t.software is None or major(t.software.tensorrt) == major(tensorrt)]
     return next((t.name for t in same or found), None)
+
+
+def of(probed: Mapping[str, Any]) -> str | None:
+    """Return the name of the target a machine is by what it says of itself (edgekd/device/probe.py), None for none."""
+    isa, versions = frozenset(probed["isa"]), probed["versions"]
+    return matching(probed["machine"], isa, probed.get("model") or "", versions.get("tensorrt", ""))
 
 
 def major(version: str) -> str:

@@ -54,9 +54,7 @@ class Connection:
 
     def target(self) -> str | None:
         """Return the name of the shipped target the machine is, None when it is none of them."""
-        found = self.probe()
-        tensorrt = found["versions"].get("tensorrt", "")
-        return target.matching(found["machine"], frozenset(found["isa"]), found.get("model") or "", tensorrt)
+        return target.of(self.probe())
 
     def has(self, runtime: str) -> bool:
         """Return whether a runtime is installed there."""

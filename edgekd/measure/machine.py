@@ -36,19 +36,19 @@ def profiled(
     origin: Origin,
     records: Sequence[EngineRecord],
     told: Mapping[str, Any],
-    probed: Mapping[str, Any] | None = None,
+    probed: Mapping[str, Any],
 ) -> Profile:
-    """Return a profile of a machine under a target's name; `told` is what a series says of the machine meanwhile.
+    """Return a profile of a machine under a target's name.
 
-    `probed` is what the machine says of itself, None for this one.
+    `told` is what a series says of the machine meanwhile, `probed` what the machine says of itself.
     """
     identity, versions = identified(probed)
     return Profile(target=name, origin=origin, machine={**identity, **told}, versions=versions, records=tuple(records))
 
 
-def identified(probed: Mapping[str, Any] | None = None) -> tuple[dict[str, Any], dict[str, str]]:
-    """Return what does not change about a probed machine, or this one, and the versions of what is installed."""
-    identity = dict(probe() if probed is None else probed)
+def identified(probed: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:
+    """Return what does not change about a probed machine, and the versions of what is installed."""
+    identity = dict(probed)
     versions = {**identity.pop("versions"), "python": identity["python"]}
     identity.pop("state")
     return identity, versions
@@ -62,8 +62,7 @@ def _identity() -> dict[str, Any]:
 def host_target() -> str:
     """Return the name of the shipped target this machine is; raises TargetError when it is none of them."""
     machine, isa = _identity()["machine"], frozenset(_identity()["isa"])
-    tensorrt = _identity()["versions"].get("tensorrt", "")
-    name = target.matching(machine, isa, _identity().get("model") or "", tensorrt)
+    name = target.of(_identity())
     if name is None:
         raise TargetError(
             f"no shipped target fits this machine ({machine}, {_identity()['cpu']}, vector instructions: "
