@@ -33,9 +33,52 @@ class OneMore(Loss):
     class Config(Loss.Config):
         scale: float = Field(default=1.0, gt=0, description="divides the logits")
 
-    def compare(self, student_logits, teacher_logits, labels):
-        apart = (student_logits - teacher_logits) / self.config.scale
+    def compare(self, student, teacher, labels):
+        apart = (student.logits - teacher.logits) / self.config.scale
         return apart.square().mean()
+''',
+    "distillation schedule": '''
+"""Once more with half the epochs."""
+from edgekd.distill.schedule import Phase, Schedule
+
+class OneMore(Schedule):
+    def phases(self, config):
+        return [Phase(), Phase(goes_on=True, changes={"epochs": max(1, config.epochs // 2)})]
+''',
+    "student initialiser": '''
+"""Every bias at zero."""
+import torch
+from torch import nn
+from edgekd.distill.initialiser import Initialiser
+
+class OneMore(Initialiser):
+    @torch.no_grad()
+    def begin(self, student, teacher):
+        for module in student.modules():
+            if isinstance(module, nn.Linear):
+                module.bias.zero_()
+''',
+    "optimizer": '''
+"""Adam as it was."""
+import torch
+from edgekd.train.optimizer import Optimizer
+
+class OneMore(Optimizer):
+    def build(self, groups, loop):
+        return torch.optim.Adam(groups, lr=loop.learning_rate)
+''',
+    "task": '''
+"""Classes of the first half of a batch."""
+from edgekd.train.evaluate import accuracy
+from edgekd.train.task import Task
+
+class OneMore(Task):
+    def rows(self, logits, labels):
+        half = (len(labels) + 1) // 2
+        return logits[:half], labels[:half]
+
+    def figures(self, logits, labels):
+        return {"accuracy_percent": accuracy(logits, labels)}
 ''',
     "pruning criterion": '''
 """Mean absolute weight."""
@@ -124,7 +167,7 @@ class OneMore(Source):
     def load(self):
         images = np.random.default_rng(0).integers(0, 256, (64, 1, 28, 28), np.uint8)
         splits = [Split(images[start::4], np.arange(16) % 2) for start in range(4)]
-        return DataSet("one-more", *splits, ("a", "b"), *statistics(splits[0].images))
+        return DataSet("one-more", *splits, ("a", "b"), *statistics(splits[0].inputs))
 ''',
     "augmentation": '''
 """Every image paler, by a share of its own."""
@@ -204,6 +247,10 @@ def command():
 }
 KINDS = {
     "distillation loss": "losses",
+    "distillation schedule": "schedules",
+    "student initialiser": "initialisers",
+    "optimizer": "optimizers",
+    "task": "tasks",
     "pruning criterion": "criteria",
     "width allocator": "allocators",
     "range observer": "observers",

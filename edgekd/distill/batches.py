@@ -1,20 +1,38 @@
-"""Training batches with the teacher's stored answer beside each image."""
+"""Training batches with the teacher's stored answer beside each sample."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import Tensor
 
+from edgekd.distill.column import Column
+from edgekd.distill.layer_map import Kind
+from edgekd.distill.objective import answered
 from edgekd.distill.store import TeacherStore
 from edgekd.train.augment import Augmentation
 from edgekd.train.batches import Batch, order
 
 
+@dataclass(frozen=True)
+class Kept:
+    """What of a store an answer is made of: the column of the logits, and one for each tap."""
+
+    logits: Column
+    taps: tuple[Column, ...] = ()
+    kinds: Sequence[Kind] = ()
+    """Of each tap, what it is."""
+
+    @property
+    def columns(self) -> tuple[Column, ...]:
+        """Return every column once."""
+        return tuple(dict.fromkeys((self.logits, *self.taps)))
+
+
 class StoreBatches:
-    """Replays the first `views` views of a teacher store over normalised images (N, C, H, W) and labels (N,).
+    """Replays the first `views` views of a teacher store over what a network eats (N, ...) and labels (N, ...).
 
     Epoch e shows view e modulo `views` in an order of its own, as AugmentedBatches would; full batches only.
     """
@@ -22,7 +40,8 @@ class StoreBatches:
     def __init__(
         self,
         store: TeacherStore,
-        images: Tensor,
+        kept: Kept,
+        inputs: Tensor,
         labels: Tensor,
         *,
         batch: int,
@@ -30,19 +49,22 @@ class StoreBatches:
         seed: int,
         views: int,
     ) -> None:
-        self._store, self._images, self._labels, self._augmentation = store, images, labels, augmentation
-        self._size, self._seed, self._views = min(batch, len(images)), seed, views
+        self._store, self._kept, self._inputs, self._labels = store, kept, inputs, labels
+        self._size, self._augmentation, self._seed, self._views = min(batch, len(inputs)), augmentation, seed, views
 
     def __len__(self) -> int:
-        return len(self._images) // self._size
+        return len(self._inputs) // self._size
 
     def epoch(self, number: int) -> Iterator[Batch]:
         """Yield the batches of one epoch."""
-        seeds, logits = self._store.view(number % self._views)
-        for samples in order(self._seed, number, len(self._images), self._size):
+        view = number % self._views
+        seeds = self._store.seeds(view)
+        for samples in order(self._seed, number, len(self._inputs), self._size):
             index = torch.from_numpy(samples)
+            logits = self._store.answers(view, self._kept.logits, samples)
+            tapped = [self._store.answers(view, column, samples) for column in self._kept.taps]
             yield Batch(
-                images=self._augmentation(self._images[index], torch.from_numpy(seeds[samples])),
+                inputs=self._augmentation(self._inputs[index], seeds[index]),
                 labels=self._labels[index],
-                teacher_logits=torch.from_numpy(logits[samples].astype(np.float32)),
+                teacher=answered(logits, self._kept.kinds, tapped),
             )

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from pathlib import Path
+from typing import Any, ClassVar, Literal
 
 import torch
+from torch import nn
 
 from edgekd.artifact import ArtifactSet
+from edgekd.distill import initialiser, schedule
+from edgekd.distill.initialiser import Initialiser
 from edgekd.distill.loss import create
+from edgekd.distill.reference import is_path, named
+from edgekd.distill.schedule import STUDENT, Phase
 from edgekd.distill.teach import TeachConfig, teach
-from edgekd.errors import UsageError
+from edgekd.errors import UsageError, suggestion
 from edgekd.figure import Figure
 from edgekd.models.build import build
 from edgekd.models.kernels import kernels, macs, parameters
@@ -17,13 +23,18 @@ from edgekd.recipe import ModelSpec
 from edgekd.schema import Field, Schema, read_json
 from edgekd.stage import Context, Stage
 from edgekd.train import checkpoint, data
-from edgekd.train.evaluate import accuracy, logits
+from edgekd.train.dataset import DataSet
+from edgekd.train.judging import judged
 
 
 class DistillConfig(TeachConfig):
     """How the student is taught, and which network it is."""
 
     student: Literal["auto"] | ModelSpec = Field(default="auto", description="auto: what the search has chosen")
+    schedule: str = Field(default="single", description="name of a schedule: who teaches whom in which order")
+    schedule_options: dict[str, Any] = Field(default_factory=dict, description="options of the schedule")
+    initialiser: str = Field(default="random", description="name of an initialiser: with which weights it begins")
+    initialiser_options: dict[str, Any] = Field(default_factory=dict, description="options of the initialiser")
 
 
 class DistillStage(Stage[DistillConfig]):
@@ -34,63 +45,114 @@ class DistillStage(Stage[DistillConfig]):
 
     def requires(self, artifacts: ArtifactSet, context: Context) -> None:
         """Need losses that exist, a teacher for them, and a student: one that can be built, or the search's choice."""
-        create(self.config.losses)
-        if self.config.losses and not artifacts.all(network="teacher", scheme="fp32", written_as="torch"):
-            raise UsageError("stage distill needs a teacher; put the stage 'teacher' before it or set losses: {}")
+        begins = initialiser.create(self.config.initialiser, self.config.initialiser_options)
+        phases = self._phases()
+        known = ["teacher"]
+        for phase in phases:
+            config = self._config(phase)
+            create(config.losses)
+            unknown = [name for name in config.teachers if name not in known and not is_path(name)]
+            if unknown:
+                raise UsageError(
+                    f"unknown teacher '{unknown[0]}'; {suggestion(unknown[0], known)}, or a path", unknown[0]
+                )
+            known.append(phase.network)
+            needed = "teacher" in config.teachers and (config.losses or begins.needs_teacher)
+            if needed and not artifacts.all(network="teacher", scheme="fp32", written_as="torch"):
+                raise UsageError("stage distill needs a teacher; put the stage 'teacher' before it or set losses: {}")
         if self.config.student == "auto" and not artifacts.all(written_as="choice"):
             raise UsageError("stage distill: student is 'auto', so put the stage 'search' before it or name a model")
-        if self.config.student != "auto":
-            dataset = data.load(context.recipe.data)
+        dataset = data.load(context.recipe.data)
+        specs = [phase.model for phase in phases if phase.model is not None]
+        for spec in (*specs, *([self.config.student] if self.config.student != "auto" else [])):
             with torch.random.fork_rng(devices=[]):
-                build(self.config.student, dataset.input_shape, dataset.classes)
+                build(spec, dataset.input_shape, dataset.classes)
 
     def run(self, artifacts: ArtifactSet, context: Context) -> ArtifactSet:
-        """Build, teach and keep the student."""
-        spec = self._student(artifacts, context)
-        dataset = data.load(context.recipe.data)
-        torch.manual_seed(context.recipe.seed)
-        model = build(spec, dataset.input_shape, dataset.classes)
-        history = teach(
-            model, artifacts, context, self.config, folder=context.folder / "training", title="distil the student"
+        """Go through the phases of the schedule and keep the student."""
+        student, dataset = self._student(artifacts, context), data.load(context.recipe.data)
+        known, model, seen = artifacts, None, 0
+        phases = self._phases()
+        for number, phase in enumerate(phases):
+            spec, config = phase.model or student, self._config(phase)
+            begins = initialiser.create(self.config.initialiser, self.config.initialiser_options)
+            if model is None or not phase.goes_on:
+                torch.manual_seed(context.recipe.seed)
+                model = build(spec, dataset.input_shape, dataset.classes)
+                self._begin(begins, model, config, known, context)
+            last = number == len(phases) - 1
+            title = (
+                "distil the student" if len(phases) == 1 else f"distil {number + 1} of {len(phases)}: {phase.network}"
+            )
+            folder = context.folder / ("training" if len(phases) == 1 else f"training-{number + 1}")
+            history = teach(model, known, context, config, folder=folder, title=title, spec=phase.data)
+            begins.finish(model)
+            seen += history.images
+            if not last and phase.network != STUDENT:
+                known = known.add(
+                    context.store(
+                        self._save(model, context.folder / phase.network, spec, dataset),
+                        network=phase.network,
+                        format="torch",
+                        made_by=self.name,
+                    )
+                )
+        if model is None:
+            raise UsageError(f"schedule '{self.config.schedule}' has no phase; it must end with the student")
+        self._save(model, context.folder / STUDENT, student, dataset)
+        figures = (
+            *judged(model, dataset, context.origin_here),
+            Figure(name="parameters", value=parameters(model), origin="counted"),
+            Figure(name="macs", value=macs(kernels(model, dataset.input_shape)), origin="counted"),
+            Figure(name="images_seen", value=seen, origin="counted"),
         )
-        folder = context.folder / "distilled"
-        probe = torch.from_numpy(data.recorded(dataset))
-        checkpoint.save(model, folder, spec, dataset.input_shape, dataset.classes, probe)
-        validation = dataset.validation
-        found = logits(model, data.normalised(validation, dataset))
-        counts = {
-            "parameters": parameters(model),
-            "macs": macs(kernels(model, dataset.input_shape)),
-            "images_seen": history.images,
-        }
         artifact = context.store(
-            folder,
-            network="distilled",
+            context.folder / STUDENT,
+            network=STUDENT,
             format="torch",
             made_by=self.name,
             parents=self._parents(artifacts),
-            figures=(
-                Figure(
-                    name="accuracy_percent",
-                    value=accuracy(found, validation.labels),
-                    origin=context.origin_here,
-                    samples=len(validation),
-                ),
-                *(Figure(name=name, value=value, origin="counted") for name, value in counts.items()),
-            ),
-            notes={"student": _words(spec), "losses": ", ".join(self.config.losses) or "labels only"},
+            figures=figures,
+            notes=self._notes(student),
         )
         return artifacts.add(artifact)
 
     def ensures(self, artifacts: ArtifactSet, context: Context) -> None:
         """Refuse a student that guesses."""
         classes = data.load(context.recipe.data).classes
-        found = artifacts.newest(network="distilled", written_as="torch").figure("accuracy_percent")
+        found = artifacts.newest(network=STUDENT, written_as="torch").figure("accuracy_percent")
         if found is None or found.value <= 150 / classes:
             raise UsageError(
                 f"the student learned nothing: {found.text() if found else '?'} % of validation images are right, "
                 f"a guess is {100 / classes:.3g} %; train more epochs or lower the learning rate"
             )
+
+    def _phases(self) -> list[Phase]:
+        return schedule.create(self.config.schedule, self.config.schedule_options).phases(self.config)
+
+    def _config(self, phase: Phase) -> TeachConfig:
+        """Return the options of one training."""
+        plain = {name: value for name, value in self.config.plain().items() if name in TeachConfig.model_fields}
+        return TeachConfig.model_validate({**plain, **phase.changes})
+
+    @staticmethod
+    def _begin(
+        begins: Initialiser, model: nn.Module, config: TeachConfig, known: ArtifactSet, context: Context
+    ) -> None:
+        teacher = named(config.teachers, known, context).network() if begins.needs_teacher else None
+        begins.begin(model, teacher)
+
+    @staticmethod
+    def _save(model: nn.Module, folder: Path, spec: ModelSpec, dataset: DataSet) -> Path:
+        probe = torch.from_numpy(data.recorded(dataset))
+        checkpoint.save(model, folder, spec, dataset.input_shape, dataset.classes, probe)
+        return folder
+
+    def _notes(self, student: ModelSpec) -> dict[str, str]:
+        plain = {"schedule": "single", "initialiser": "random"}
+        chosen = {"schedule": self.config.schedule, "initialiser": self.config.initialiser}
+        said = {"student": _words(student), "losses": ", ".join(self.config.losses) or "labels only"}
+        return said | {name: value for name, value in chosen.items() if value != plain[name]}
 
     def _student(self, artifacts: ArtifactSet, context: Context) -> ModelSpec:
         if self.config.student == "auto":

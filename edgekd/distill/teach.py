@@ -1,30 +1,55 @@
-"""Training any network of a run under the run's teacher: used to distil, to recover after pruning and to quantize."""
+"""Training any network of a run under a teacher: used to distil, to recover after pruning and to quantize."""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Literal, Self
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
-from edgekd.artifact import Artifact, ArtifactSet
-from edgekd.distill.batches import StoreBatches
-from edgekd.distill.loss import create
+from edgekd.artifact import ArtifactSet
+from edgekd.distill.batches import Kept, StoreBatches
+from edgekd.distill.column import Column
+from edgekd.distill.layer_map import KINDS, Kind, Pairs, pairs
+from edgekd.distill.loss import Loss, create
 from edgekd.distill.objective import DistillObjective
+from edgekd.distill.reference import Named, named
 from edgekd.distill.store import Identity, TeacherStore
-from edgekd.schema import Field, digest_of, model_validator
+from edgekd.errors import UsageError
+from edgekd.recipe import DataSpec
+from edgekd.schema import Field, Schema, digest_of, model_validator
 from edgekd.stage import Context
-from edgekd.train import checkpoint, data
+from edgekd.train import data
 from edgekd.train.augment import augmentation
 from edgekd.train.batches import AugmentedBatches, Batches
-from edgekd.train.dataset import DataSet
+from edgekd.train.dataset import DataSet, Split
+from edgekd.train.evaluate import logits
 from edgekd.train.loop import History, LoopConfig, train
+from edgekd.train.parallel import peers
+from edgekd.train.task import task_called
 
 MOST_VIEWS = 8
 """Views where a recipe names no number: variety enough for small data at a fraction of the training's cost."""
+
+
+_FIRST = np.arange(2)
+"""Samples by which layers are paired."""
+
+
+class StoreConfig(Schema):
+    """What the teacher store keeps of the teacher's logits, and where."""
+
+    keep: Literal["full", "top-k", "nucleus"] = Field(
+        default="full", description="all logits, the k likeliest, or of those the likeliest that hold p"
+    )
+    k: int = Field(default=8, ge=1, le=65_535, description="classes kept of a decision, at most")
+    p: float = Field(default=0.95, gt=0, le=1, description="probability that what nucleus keeps has to hold")
+    url: str | None = Field(default=None, description="a folder or fsspec URL it lies at; absent: the user's cache")
 
 
 class TeachConfig(LoopConfig):
@@ -43,6 +68,18 @@ class TeachConfig(LoopConfig):
         le=1000,
         description=f"augmented views the teacher is asked about; as many as epochs, at most {MOST_VIEWS}, when absent",
     )
+    teachers: tuple[str, ...] = Field(
+        default=("teacher",),
+        min_length=1,
+        description="teacher: the run's own; a network it has trained; or an .onnx file, a bundle, a saved network. "
+        "Several teach with their mean probability",
+    )
+    taps: dict[Kind, tuple[tuple[str, str], ...]] = Field(
+        default_factory=dict,
+        description="features, attention, embedding: pairs of module paths in student and teacher, where a loss looks "
+        "inside; found by resolution and depth when absent",
+    )
+    store: StoreConfig = Field(default_factory=StoreConfig, description="what is kept of the teacher's logits")
 
     @model_validator(mode="after")
     def _learns_something(self) -> Self:
@@ -60,64 +97,149 @@ def teach(
     folder: Path,
     title: str,
     score: Callable[[nn.Module], float] | None = None,
+    spec: DataSpec | None = None,
 ) -> History:
-    """Train `model` in place on the run's data under its newest fp32 teacher; without losses there is no teacher.
+    """Train `model` in place on the run's data, or those of `spec`, under its teacher; without losses there is none.
 
     The teacher is asked once per augmented view, however often this is called. Called again in the same folder with a
     model of the same weights, the training goes on where it stopped; with other weights it begins anew.
     Raises UsageError for a wrong option, EdgekdError for a distillation loss that is dead.
     """
-    objective = DistillObjective(create(config.losses), config.label_weight)
-    dataset = data.load(context.recipe.data)
-    teacher = artifacts.newest(network="teacher", scheme="fp32", written_as="torch") if config.losses else None
+    lesson = Lesson(artifacts, context, config, spec or context.recipe.data)
+    key = lesson.key(model)
     torch.manual_seed(context.recipe.seed)  # not what a dropout before it left: a resumed run has skipped that
-    batches = _batches(dataset, teacher, context, config)
-    key = _key(model, dataset, teacher, context, config)
+    batches, objective = lesson.begin(model)
+    if objective.looks_inside and config.compile != "never":
+        config = config.replace(compile="never")  # a compiled network does not run its modules one by one
+    if score is None and config.patience is not None:
+        score = lesson.score
     return train(
         model, batches, objective, config, folder=folder / key[:16], title=title, progress=context.progress, score=score
     )
 
 
-def _batches(dataset: DataSet, teacher: Artifact | None, context: Context, config: TeachConfig) -> Batches:
-    recipe = context.recipe
-    images, labels = data.normalised(dataset.train, dataset), dataset.train.labels
-    augment = augmentation(recipe.data)
-    if teacher is None:
-        return AugmentedBatches(images, labels, batch=config.batch, augmentation=augment, seed=recipe.seed)
-    identity = Identity(
-        teacher=teacher.digest,
-        data=dataset.digest,
-        augmentation=recipe.data.augmentation,
-        augmentation_options=recipe.data.augmentation_options,
-        seed=recipe.seed,
-        samples=len(labels),
-    )
-    store = TeacherStore(context.cache / "stores", identity)
-    views = config.views or min(config.epochs, MOST_VIEWS)
-    if store.missing(views):
-        network = checkpoint.load(context.path(teacher))
-        store.write(network, torch.from_numpy(images), augment, views, context.progress)
-    return StoreBatches(
-        store,
-        torch.from_numpy(images),
-        torch.from_numpy(labels),
-        batch=config.batch,
-        augmentation=augment,
-        seed=recipe.seed,
-        views=views,
-    )
+def with_labels_of(home: DataSet, other: DataSet, losses: dict[str, Loss], label_weight: float) -> DataSet:
+    """Return other data for a network of the home data's task; their labels, where they mean something else, are void.
+
+    Raises UsageError when the shapes differ, or when something would look at labels that mean something else.
+    """
+    if other.input_shape != home.input_shape:
+        raise UsageError(
+            f"data set '{other.name}' has inputs of shape {other.input_shape}, the network takes {home.input_shape}"
+        )
+    if (other.task, other.classes) == (home.task, home.classes):
+        return other
+    looking = [name for name, loss in losses.items() if loss.uses_labels]
+    if label_weight or looking:
+        raise UsageError(
+            f"the labels of data set '{other.name}' are not those of '{home.name}'; set label_weight: 0"
+            + (f" and leave out {', '.join(looking)}" if looking else "")
+        )
+    shape = other.train.inputs.shape[: 1 if home.task == "classification" else 2]
+    void = Split(other.train.inputs, np.zeros(shape, np.int64))
+    return replace(other, train=void, validation=home.validation, class_names=home.class_names, task=home.task)
 
 
-def _key(model: nn.Module, dataset: DataSet, teacher: Artifact | None, context: Context, config: TeachConfig) -> str:
-    """Return the digest of everything a training depends on, so that none goes on from another's state."""
-    weights = hashlib.sha256()
-    for name, tensor in model.state_dict().items():
-        weights.update(name.encode())
-        weights.update(_bytes(tensor))
-    recipe = context.recipe
-    spec = recipe.data.plain()
-    facts = [weights.hexdigest(), dataset.digest, spec["augmentation"], spec["augmentation_options"], recipe.seed]
-    return digest_of([*facts, teacher.digest if teacher else None, config.plain()])
+class Lesson:
+    """What a student of a run is trained on: its data, what the teacher says about them, and the losses."""
+
+    def __init__(self, artifacts: ArtifactSet, context: Context, config: TeachConfig, spec: DataSpec) -> None:
+        """Find out who teaches; raises UsageError for an unknown loss or teacher, or data that do not fit the run's."""
+        self._context, self._config, self._spec = context, config, spec
+        self._losses = create(config.losses)
+        home = data.load(context.recipe.data)
+        self._dataset = with_labels_of(home, data.load(spec), self._losses, config.label_weight)
+        self._teacher = named(config.teachers, artifacts, context) if self._losses else None
+
+    def begin(self, model: nn.Module, order_seed: int | None = None) -> tuple[Batches, DistillObjective]:
+        """Return batches and objective for a student, once the teacher has said what is still missing.
+
+        The batches come in the order of the run's seed where there is no `order_seed`.
+        """
+        config, task = self._config, task_called(self._dataset.task)
+        beside = self._pairs(model)
+        batches = self._batches(beside, self._context.recipe.seed if order_seed is None else order_seed)
+        objective = DistillObjective(self._losses, config.label_weight, task, beside)
+        for loss in self._losses.values():
+            if loss.calibrates and self._teacher is not None:
+                loss.calibrate(*self._validation(self._teacher))
+        if self._losses:
+            objective.prepare(model, next(iter(batches.epoch(0))), config.epochs * len(batches))
+        return batches, objective
+
+    def score(self, model: nn.Module) -> float:
+        """Return how well a network does on validation."""
+        validation = self._dataset.validation
+        found = logits(model, data.normalised(validation, self._dataset))
+        return task_called(self._dataset.task).score(found, validation.labels)
+
+    def key(self, model: nn.Module) -> str:
+        """Return the digest of everything a training depends on, so that none goes on from another's state."""
+        weights = hashlib.sha256()
+        for name, tensor in model.state_dict().items():
+            weights.update(name.encode())
+            weights.update(_bytes(tensor))
+        spec = self._spec.plain()
+        facts = [weights.hexdigest(), self._dataset.digest, spec["augmentation"], spec["augmentation_options"]]
+        told = None if self._teacher is None else self._teacher.digest
+        return digest_of([*facts, self._context.recipe.seed, told, self._config.plain()])
+
+    def _pairs(self, model: nn.Module) -> Pairs:
+        """Return which layers of student and teacher the losses compare."""
+        kinds = [kind for kind in KINDS if any(kind in loss.needs for loss in self._losses.values())]
+        if not kinds or self._teacher is None:
+            return {}
+        seen = torch.from_numpy(data.normalised(self._dataset.train.take(_FIRST), self._dataset))
+        return pairs(model, self._teacher.network(), seen, kinds, self._config.taps)
+
+    def _batches(self, beside: Pairs, order_seed: int) -> Batches:
+        """Return the training batches, with the teacher's answers where there is one."""
+        config, dataset = self._config, self._dataset
+        inputs, labels = data.normalised(dataset.train, dataset), dataset.train.labels
+        augment = augmentation(self._spec)
+        if self._teacher is None:
+            return AugmentedBatches(inputs, labels, batch=config.batch, augmentation=augment, seed=order_seed)
+        taps = [(kind, theirs) for kind in KINDS for _, theirs in beside.get(kind, ())]
+        kept = Kept(
+            Column(keep=config.store.keep, k=config.store.k, p=config.store.p),
+            tuple(Column(source=path) for _, path in taps),
+            [kind for kind, _ in taps],
+        )
+        store = TeacherStore(self._context.cache / "stores", self._identity(self._teacher), config.store.url)
+        changes = self._spec.augmentation != "none"  # without, every view is the same
+        views = config.views or min(config.epochs, MOST_VIEWS if changes else 1)
+        eaten = torch.from_numpy(inputs)
+        if peers().leads and store.missing(views, kept.columns):
+            teacher = self._teacher.teacher()
+            store.write(teacher, eaten, augment, views=views, columns=kept.columns, progress=self._context.progress)
+        peers().wait()
+        return StoreBatches(
+            store,
+            kept,
+            eaten,
+            torch.from_numpy(labels),
+            batch=config.batch,
+            augmentation=augment,
+            seed=order_seed,
+            views=views,
+        )
+
+    def _validation(self, teacher: Named) -> tuple[Tensor, Tensor]:
+        """Return the teacher's logits (N, K) and the labels (N,) of validation."""
+        validation, answer = self._dataset.validation, teacher.teacher()
+        inputs = torch.from_numpy(data.normalised(validation, self._dataset))
+        found = torch.cat([answer(part, [""])[0] for part in torch.split(inputs, self._config.batch)])
+        return task_called(self._dataset.task).rows(found, torch.from_numpy(validation.labels))
+
+    def _identity(self, teacher: Named) -> Identity:
+        return Identity(
+            teacher=teacher.digest,
+            data=self._dataset.digest,
+            augmentation=self._spec.augmentation,
+            augmentation_options=self._spec.augmentation_options,
+            seed=self._context.recipe.seed,
+            samples=len(self._dataset.train),
+        )
 
 
 def _bytes(tensor: Tensor) -> bytes:

@@ -6,25 +6,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgekd.measure.statistics import Bounds
+from edgekd.train.calibration import confidence_bins, mean_gap, probabilities
 
-BINS = 15
-"""Of equal width over the confidence, as in Guo et al. 2017, On calibration of modern neural networks."""
 _RESAMPLES = 1000
 _NEARLY_ONE = 1e-3
 
 
-def confidences(answers: NDArray[np.floating]) -> NDArray[np.float64]:
-    """Return the probability of the winning class, (N,), of answers (N, classes).
+def probabilities_of(answers: NDArray[np.floating]) -> NDArray[np.float64]:
+    """Return the probabilities (N, classes) an engine's answers stand for.
 
     Rows that are probabilities (none negative, each sum within 0.001 of one) are taken as they are; anything else is
     logits and goes through softmax.
     """
     values = np.asarray(answers, np.float64)
     if (values >= 0).all() and (np.abs(values.sum(-1) - 1) <= _NEARLY_ONE).all():
-        return np.asarray(values.max(-1))
-    # The winner's own exponential is e^0.
-    found: NDArray[np.float64] = 1 / np.exp(values - values.max(-1, keepdims=True)).sum(-1)
-    return found
+        return values
+    return probabilities(values)
 
 
 def ece_bounds(correct: NDArray[np.bool_], confidence: NDArray[np.float64], level: float = 0.95) -> Bounds:
@@ -37,15 +34,10 @@ def ece_bounds(correct: NDArray[np.bool_], confidence: NDArray[np.float64], leve
     """
     count = len(correct)
     gap = correct.astype(np.float64) - confidence
-    bins = np.minimum((confidence * BINS).astype(np.int64), BINS - 1)
-    value = _ece(gap, bins)
+    bins = confidence_bins(confidence)
+    value = mean_gap(gap, bins)
     random = np.random.default_rng(0)
     drawn = (random.integers(0, count, count) for _ in range(_RESAMPLES))
-    resampled = np.array([_ece(gap[index], bins[index]) for index in drawn])
+    resampled = np.array([mean_gap(gap[index], bins[index]) for index in drawn])
     low, high = np.quantile(resampled, [1 - level, level])
     return Bounds(value, float(max(2 * value - high, 0)), float(min(max(2 * value - low, 0), 1)), level)
-
-
-def _ece(gap: NDArray[np.float64], bins: NDArray[np.int64]) -> float:
-    """Return the error from each input's (correct - confidence) and its bin; sums over bins need no weights."""
-    return float(np.abs(np.bincount(bins, gap, BINS)).sum() / len(gap))

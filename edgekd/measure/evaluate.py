@@ -18,11 +18,12 @@ from edgekd.connection.connection import Connection, reached
 from edgekd.disk import whole_file
 from edgekd.errors import ExportError, UsageError
 from edgekd.figure import Figure, Origin
-from edgekd.measure.calibration import confidences, ece_bounds
+from edgekd.measure.calibration import ece_bounds, probabilities_of
 from edgekd.measure.engine import Engine
 from edgekd.measure.statistics import Bounds, accuracy_bounds, drop_bounds
 from edgekd.schema import digest_of, write_text
 from edgekd.stage import Progress
+from edgekd.train.calibration import adaptive_ece, brier_scores
 
 BATCH = 32
 
@@ -35,6 +36,8 @@ class Answers:
     """(N,): whether the class of the largest output is the label."""
     confidence: NDArray[np.float64]
     """(N,): the probability the engine gave that class."""
+    brier: NDArray[np.float64]
+    """(N,): the squared distance of all its probabilities from the truth, 0 to 2."""
 
 
 def outputs(engine: Engine, inputs: Path, destination: Path, *, batch: int, connection: Connection) -> NDArray[Any]:
@@ -97,7 +100,7 @@ def evaluate_split(
     batch: int = BATCH,
     connection: Connection | None = None,
 ) -> dict[str, tuple[Figure, ...]]:
-    """Return by engine key `accuracy_percent`, `ece` and, against the engine `baseline`, the paired `accuracy_drop`.
+    """Return by engine key accuracy, calibration and, against the engine `baseline`, the paired `accuracy_drop`.
 
     `images` (N, C, H, W) are what the engines eat, `labels` is (N,). Raises UsageError when images and labels differ in
     number or `baseline` is no engine, and what `evaluate` raises.
@@ -136,27 +139,36 @@ def graded(found: NDArray[Any], labels: NDArray[np.integer], key: str) -> Answer
             f"the labels go from {labels.min()} to {labels.max()}, but {key} knows {found.shape[1]} classes, "
             f"0 to {found.shape[1] - 1}"
         )
-    return Answers(found.argmax(-1) == labels, confidences(found))
+    p = probabilities_of(found)
+    return Answers(found.argmax(-1) == labels, p.max(-1), brier_scores(p, labels))
 
 
 def figures(answers: Answers, reference: Answers | None, origin: Origin) -> tuple[Figure, ...]:
-    """Return `accuracy_percent`, against a `reference` the paired `accuracy_drop` in points, and `ece`."""
+    """Return `accuracy_percent`, against a `reference` the paired `accuracy_drop` in points, and the calibration."""
     bounds: dict[str, Bounds] = {"accuracy_percent": accuracy_bounds(answers.correct)}
     if reference is not None:
         bounds["accuracy_drop"] = drop_bounds(answers.correct, reference.correct)
     bounds["ece"] = ece_bounds(answers.correct, answers.confidence)
     samples = len(answers.correct)
-    return tuple(Figure(name=name, origin=origin, samples=samples, **found._asdict()) for name, found in bounds.items())
+    plain = {
+        "adaptive_ece": adaptive_ece(answers.correct, answers.confidence),
+        "brier": float(answers.brier.mean()),
+    }
+    return (
+        *(Figure(name=name, origin=origin, samples=samples, **found._asdict()) for name, found in bounds.items()),
+        *(Figure(name=name, origin=origin, samples=samples, value=value) for name, value in plain.items()),
+    )
 
 
 def write_raw(path: Path, answers: Mapping[str, Answers]) -> None:
-    """Write one JSON line per engine: whether each answer was right, and its confidence."""
+    """Write one JSON line per engine: whether each answer was right, its confidence and its Brier score."""
     lines = [
         {
             "kind": "answers",
             "engine": key,
             "correct": found.correct.astype(int).tolist(),
             "confidence": found.confidence.tolist(),
+            "brier": found.brier.tolist(),
         }
         for key, found in answers.items()
     ]

@@ -11,6 +11,7 @@ from safetensors.torch import load_file
 from torch import nn
 
 from edgekd.errors import UsageError
+from edgekd.models.example import example
 from edgekd.models.factory import call
 from edgekd.models.network import NETWORKS, Network
 from edgekd.recipe import ModelSpec
@@ -25,12 +26,13 @@ _MOST_PARAMETERS = 250_000_000
 """A gigabyte, which training needs four times."""
 
 
-def build(spec: ModelSpec, input_shape: tuple[int, int, int], classes: int) -> nn.Module:
+def build(spec: ModelSpec, input_shape: tuple[int, ...], classes: int) -> nn.Module:
     """Return the module of a specification, with its weights where the specification names some.
 
-    `input_shape` is (channels, height, width). Without weights the initialisation follows torch's global seed.
+    `input_shape` is (channels, height, width), or (tokens,). Without weights the initialisation follows torch's global
+    seed.
     Raises UsageError for an unknown name, wrong options, a factory that fails, weights that do not fit, and a module
-    that does not map (N, *input_shape) to (N, classes).
+    that does not map (N, *input_shape) to (N, classes), or tokens to (N, tokens, classes).
     """
     title = spec.name or spec.factory or ""
     if spec.factory is not None:
@@ -50,7 +52,7 @@ def build(spec: ModelSpec, input_shape: tuple[int, int, int], classes: int) -> n
     return module
 
 
-def _refuse_huge(network: Network, title: str, input_shape: tuple[int, int, int], classes: int) -> None:
+def _refuse_huge(network: Network, title: str, input_shape: tuple[int, ...], classes: int) -> None:
     """Raise UsageError for options that would fill the memory, before anything is allocated."""
     with torch.device("meta"):
         parameters = sum(p.numel() for p in network.build(input_shape, classes).parameters())
@@ -62,11 +64,11 @@ def _refuse_huge(network: Network, title: str, input_shape: tuple[int, int, int]
         )
 
 
-def _check_output(module: nn.Module, title: str, input_shape: tuple[int, int, int], classes: int) -> None:
+def _check_output(module: nn.Module, title: str, input_shape: tuple[int, ...], classes: int) -> None:
     training = module.training
     try:
         with torch.no_grad():
-            output = module.eval()(torch.zeros(2, *input_shape))
+            output = module.eval()(example(input_shape, 2))
     except Exception as error:
         raise UsageError(
             f"model '{title}' cannot run on an input of shape (N, {', '.join(map(str, input_shape))}): "
@@ -76,7 +78,8 @@ def _check_output(module: nn.Module, title: str, input_shape: tuple[int, int, in
     finally:
         module.train(training)
     shape = tuple(output.shape) if isinstance(output, torch.Tensor) else type(output).__name__
-    if shape != (2, classes):
+    at_every_position = (2, *input_shape, classes) if len(input_shape) == 1 else None
+    if shape not in {(2, classes), at_every_position}:
         raise UsageError(
             f"model '{title}' gives {shape} for two inputs; expected logits of shape (2, {classes}), "
             f"because the data has {classes} classes",
@@ -116,7 +119,7 @@ def _load(module: nn.Module, path: Path, title: str) -> None:
     module.load_state_dict(state)
 
 
-def digest_of_layers(spec: ModelSpec, input_shape: tuple[int, int, int], classes: int) -> str:
+def digest_of_layers(spec: ModelSpec, input_shape: tuple[int, ...], classes: int) -> str:
     """Return a digest of the layers a specification builds, which change when somebody mends his factory's code.
 
     Neither the weights nor the caller's random numbers have a part in it, nor what a `forward` does with the layers.

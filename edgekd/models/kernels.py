@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from edgekd.models.example import example
 from edgekd.profile import Kernel
 
 _aten = torch.ops.aten
@@ -25,19 +26,19 @@ _POOL = {
 _JOIN = {_aten.add.Tensor, _aten.add_.Tensor, _aten.sub.Tensor, _aten.mul.Tensor, _aten.mul_.Tensor}
 
 
-def kernels(module: nn.Module, input_shape: tuple[int, int, int]) -> tuple[Kernel, ...]:
+def kernels(module: nn.Module, input_shape: tuple[int, ...]) -> tuple[Kernel, ...]:
     """Return the operators of a network at batch 1, in the order they run.
 
     Convolutions, matrix products, poolings and operators that join two tensors count; BatchNorm and activations do
     not, because every engine fuses them. A convolution or linear layer is named by its module path.
     """
     parameter = next(module.parameters(), torch.zeros(()))
-    example = torch.zeros(1, *input_shape, device=parameter.device)
+    seen = example(input_shape, 1, parameter.device)
     training = {name: child.training for name, child in module.named_modules()}
     recorder = _Recorder()
     try:
         with _named(module, recorder.path), torch.no_grad(), recorder:
-            module.eval()(example)
+            module.eval()(seen)
     finally:
         for name, child in module.named_modules():
             child.training = training[name]

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from torch import nn
 
+from edgekd.errors import UsageError
 from edgekd.plugins import PluginFolder
 from edgekd.schema import Schema
 
@@ -19,16 +20,32 @@ class Network(ABC):
     """
 
     Config: ClassVar[type[Schema]]
+    eats: ClassVar[Literal["images", "texts"]] = "images"
 
     def __init__(self, config: Schema) -> None:
         self.config = config
 
     @abstractmethod
-    def build(self, input_shape: tuple[int, int, int], classes: int) -> nn.Module:
+    def build(self, input_shape: tuple[int, ...], classes: int) -> nn.Module:
         """Return a freshly initialised module that maps (N, *input_shape) to (N, classes) logits.
 
-        `input_shape` is (channels, height, width).
+        `input_shape` is (channels, height, width), or (tokens,); a network that decides at every position gives
+        (N, tokens, classes). Raises UsageError for a shape it is not made for.
         """
+
+
+def image(input_shape: tuple[int, ...]) -> tuple[int, int, int]:
+    """Return (channels, height, width); raises UsageError for the shape of a text."""
+    if len(input_shape) != 3:
+        raise UsageError(f"this network is made for images (channels, height, width), the data have {input_shape}")
+    return input_shape
+
+
+def tokens(input_shape: tuple[int, ...]) -> int:
+    """Return the number of tokens of a text; raises UsageError for the shape of an image."""
+    if len(input_shape) != 1:
+        raise UsageError(f"this network is made for texts (tokens,), the data have {input_shape}")
+    return input_shape[0]
 
 
 NETWORKS = PluginFolder("edgekd.models.networks", Network)  # type: ignore[type-abstract]

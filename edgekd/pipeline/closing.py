@@ -205,6 +205,6 @@ def _beside(
 
 def _preprocessing(loaded: DataSet) -> Preprocessing:
     """Return how the raw images of this data set become the network's input, as `data.normalised` does it."""
-    if loaded.test.images.dtype == "uint8":
+    if loaded.test.inputs.dtype == "uint8":
         return Preprocessing(mean=loaded.mean, std=loaded.std)
     return Preprocessing(pixels="float32", divisor=1, mean=loaded.mean, std=loaded.std)

@@ -8,7 +8,7 @@ from typing import Literal
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import nn
 
 from edgekd.errors import EdgekdError
 from edgekd.models.kernels import kernels
@@ -20,7 +20,7 @@ from edgekd.prune.criterion import Criterion
 from edgekd.prune.samples import Samples, renew_statistics
 from edgekd.prune.trial import Prunable
 from edgekd.schema import Field, Schema, read_json, write_json
-from edgekd.train.loop import Batch
+from edgekd.train.loop import Batch, Terms
 
 
 class Cut(Schema):
@@ -81,5 +81,5 @@ def perform(model: nn.Module, found: Prunable, cut: Cut) -> nn.Module:
     return pruned
 
 
-def _cross_entropy(model: nn.Module, batch: Batch) -> Tensor:
-    return F.cross_entropy(model(batch.images), batch.labels)
+def _cross_entropy(model: nn.Module, batch: Batch) -> Terms:
+    return Terms(F.cross_entropy(model(batch.inputs), batch.labels))

@@ -54,7 +54,7 @@ def renew_statistics(model: nn.Module, samples: Samples, batch: int = 128) -> No
     with torch.no_grad():
         for part in samples.of(batch):
             if len(part.labels) > 1:
-                model(part.images)
+                model(part.inputs)
     for norm, momentum in zip(norms, momenta, strict=True):
         norm.momentum = momentum
     model.train(training)

@@ -19,10 +19,11 @@ from edgekd.prune import allocator, criterion
 from edgekd.prune import cost as costs
 from edgekd.prune.config import PruneConfig
 from edgekd.prune.cost import Cost
-from edgekd.prune.schedule import NothingToPruneError, Outcome, Recover, Schedule, percent
+from edgekd.prune.schedule import NothingToPruneError, Outcome, Recover, Schedule
 from edgekd.schema import Schema
 from edgekd.stage import Context, Stage
 from edgekd.train import checkpoint, data
+from edgekd.train.judging import judged
 
 log = logging.getLogger("edgekd")
 
@@ -110,10 +111,17 @@ class PruneStage(Stage[PruneConfig]):
         checkpoint.save(model, folder, spec, dataset.input_shape, dataset.classes, probe)
         now = kernels(model, dataset.input_shape)
         predicted = cost.figure(now)
-        seen = {"accuracy_percent": percent(model, dataset), "accuracy_percent_cut": outcome.accuracy_percent_cut}
+        origin = context.origin_here
+        cut = Figure(
+            name="accuracy_percent_cut",
+            value=outcome.accuracy_percent_cut,
+            origin=origin,
+            samples=len(dataset.validation),
+        )
         counts = {"parameters": parameters(model), "macs": macs(now)}
         figures = [
-            *(Figure(name=n, value=v, origin="counted", samples=len(dataset.validation)) for n, v in seen.items()),
+            *judged(model, dataset, origin),
+            cut,
             *(Figure(name=n, value=v, origin="counted") for n, v in counts.items()),
         ]
         if predicted is not None:

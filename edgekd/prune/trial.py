@@ -63,7 +63,7 @@ class Prunable:
     groups: tuple[Group, ...]
     fixed: Mapping[str, str]
     kernels: KernelsByWidth
-    input_shape: tuple[int, int, int]
+    input_shape: tuple[int, ...]
 
     @property
     def widths(self) -> dict[str, int]:
@@ -71,7 +71,7 @@ class Prunable:
         return {group.name: group.channels for group in self.groups}
 
 
-def prunable(model: nn.Module, input_shape: tuple[int, int, int]) -> Prunable:
+def prunable(model: nn.Module, input_shape: tuple[int, ...]) -> Prunable:
     """Return what can be cut in a model for inputs (N, *input_shape).
 
     A group whose trial cut fails (a width written into the model's own code, an attention head, a channel shuffle)

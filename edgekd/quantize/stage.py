@@ -30,6 +30,7 @@ from edgekd.stage import Context, Stage
 from edgekd.train import checkpoint, data
 from edgekd.train.checkpoint import Description
 from edgekd.train.evaluate import accuracy, logits
+from edgekd.train.judging import judged
 
 log = logging.getLogger("edgekd")
 
@@ -126,7 +127,7 @@ class QuantizeStage(Stage[QuantizeConfig]):
         figures = (
             self._percent("float_accuracy_percent", source.accuracy, context),
             self._percent("calibrated_accuracy_percent", outcome.calibrated, context),
-            self._percent("accuracy_percent", outcome.accuracy, context),
+            *judged(outcome.module, data.load(context.recipe.data), context.origin_here),
             Figure(name="saturation_share", value=max(shares.values(), default=0.0), origin="counted"),
         )
         notes = {"quantization": outcome.note, "saturation": _worst(shares)}

@@ -66,7 +66,7 @@ class SearchStage(Stage[SearchConfig]):
     def run(self, artifacts: ArtifactSet, context: Context) -> ArtifactSet:
         """Measure the probes, unless an earlier round of this run did, and choose."""
         dataset = data.load(context.recipe.data)
-        teacher = candidate("teacher", context.recipe.model, dataset.input_shape, dataset.classes)
+        teacher = candidate("teacher", context.recipe.model, dataset.image_shape, dataset.classes)
         choices = _cheaper(teacher, self._candidates(context, dataset))
         path = context.folder / FILE
         images = data.normalised(dataset.calibration.take(np.arange(min(_IMAGES, len(dataset.calibration)))), dataset)
@@ -121,7 +121,7 @@ class SearchStage(Stage[SearchConfig]):
         with context.progress.task("size up the students", len(specs)) as advance:
             found = []
             for number, spec in enumerate(specs):
-                found.append(candidate(f"choice-{number:02d}", spec, dataset.input_shape, dataset.classes))
+                found.append(candidate(f"choice-{number:02d}", spec, dataset.image_shape, dataset.classes))
                 advance(1)
         return sorted(found, key=lambda c: macs(c.kernels))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -12,16 +12,18 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from edgekd.errors import UsageError
+from edgekd.train.answer import Answer
 from edgekd.train.augment import Augmentation, seeds
 
 
 @dataclass
 class Batch:
-    """Images (B, C, H, W) float32, labels (B,) int64 and, where there is a teacher, its logits (B, classes)."""
+    """What a network eats, images (B, C, H, W) float32 or tokens (B, T) int64, its labels, and the teacher's answer."""
 
-    images: Tensor
+    inputs: Tensor
     labels: Tensor
-    teacher_logits: Tensor | None = None
+    """(B,) int64, or (B, T) where every position is decided."""
+    teacher: Answer | None = None
 
 
 class Batches(Protocol):
@@ -35,7 +37,7 @@ class Batches(Protocol):
 
 
 class AugmentedBatches:
-    """Labelled images, shuffled and augmented anew in every epoch.
+    """Labelled inputs, shuffled and augmented anew in every epoch.
 
     Sample i of epoch e is augmented by a seed derived from (seed, e, i). A last batch that would be smaller than the
     others is left out (its BatchNorm statistics would be the noisiest), other samples each epoch.
@@ -43,16 +45,16 @@ class AugmentedBatches:
 
     def __init__(
         self,
-        images: NDArray[np.float32],
+        inputs: NDArray[Any],
         labels: NDArray[np.int64],
         *,
         batch: int,
         augmentation: Augmentation,
         seed: int,
     ) -> None:
-        if len(images) != len(labels) or len(images) == 0:
-            raise UsageError(f"training needs as many labels as images, got {len(images)} images, {len(labels)} labels")
-        self._images = torch.from_numpy(np.ascontiguousarray(images))
+        if len(inputs) != len(labels) or len(inputs) == 0:
+            raise UsageError(f"training needs as many labels as inputs, got {len(inputs)} inputs, {len(labels)} labels")
+        self._inputs = torch.from_numpy(np.ascontiguousarray(inputs))
         self._labels = torch.from_numpy(np.ascontiguousarray(labels))
         self._size = min(batch, len(labels))
         self._augmentation = augmentation
@@ -65,8 +67,8 @@ class AugmentedBatches:
         """Yield the batches of one epoch."""
         for samples in order(self._seed, number, len(self._labels), self._size):
             index = torch.from_numpy(samples)
-            images = self._augmentation(self._images[index], seeds(self._seed, number, samples))
-            yield Batch(images, self._labels[index])
+            inputs = self._augmentation(self._inputs[index], seeds(self._seed, number, samples))
+            yield Batch(inputs, self._labels[index])
 
 
 def order(seed: int, epoch: int, samples: int, batch: int) -> Iterator[NDArray[np.int64]]:

@@ -32,7 +32,7 @@ class Description(Schema):
 
     schema_version: Literal[1] = 1
     spec: ModelSpec = Field(description="the network before any surgery, without its weights")
-    input_shape: tuple[int, int, int] = Field(description="channels, height, width")
+    input_shape: tuple[int, ...] = Field(description="channels, height, width; or tokens")
     classes: int
     attributes: dict[str, dict[str, int]] = Field(description="final sizes of layers, by module path")
     parameters: int
@@ -43,7 +43,7 @@ def save(  # noqa: PLR0917 - a signature other stages share
     model: nn.Module,
     folder: Path,
     spec: ModelSpec,
-    input_shape: tuple[int, int, int],
+    input_shape: tuple[int, ...],
     classes: int,
     probe: Tensor,
     extra: dict[str, Any] | None = None,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +15,7 @@ from edgekd.recipe import DataSpec
 from edgekd.schema import from_mapping
 from edgekd.train.dataset import DATASETS, DataSet, Split
 from edgekd.train.splits import balanced
+from edgekd.train.task import IGNORED
 
 __all__ = ["balanced", "load", "normalised", "recorded"]
 
@@ -46,20 +48,22 @@ def _load(key: str) -> DataSet:
         raise UsageError(str(error), factory) from None
 
 
-def normalised(split: Split, data: DataSet) -> NDArray[np.float32]:
-    """Return the images of a split as float32 (N, C, H, W), minus mean, divided by std: what a network eats."""
-    scale = np.float32(255 if split.images.dtype == np.uint8 else 1)
+def normalised(split: Split, data: DataSet) -> NDArray[Any]:
+    """Return what a network eats: images as float32 (N, C, H, W), minus mean, divided by std; tokens as they are."""
+    if data.is_text:
+        return split.inputs
+    scale = np.float32(255 if split.inputs.dtype == np.uint8 else 1)
     mean = np.asarray(data.mean, np.float32).reshape(1, -1, 1, 1)
     std = np.asarray(data.std, np.float32).reshape(1, -1, 1, 1)
-    images: NDArray[np.float32] = split.images.astype(np.float32)
+    images: NDArray[np.float32] = split.inputs.astype(np.float32)
     images /= scale
     images -= mean
     images /= std
     return images
 
 
-def recorded(data: DataSet) -> NDArray[np.float32]:
-    """Return the inputs every checkpoint records with its outputs: the first calibration images, normalised.
+def recorded(data: DataSet) -> NDArray[Any]:
+    """Return the inputs every checkpoint records with its outputs: the first of the calibration split, normalised.
 
     Enough of them that an engine's agreement with its network means something.
     """
@@ -70,13 +74,15 @@ def check(data: DataSet) -> DataSet:
     """Return `data` unchanged; raises UsageError with the first fault that would spoil a training."""
     title = f"data set '{data.name}'"
     _check_types(title, data)
-    shape = data.train.images.shape[1:]
+    shape = data.train.inputs.shape[1:]
     for name, split in data.splits.items():
         _check_split(f"{title}, {name}", split, shape, data.classes)
     for name in ("train", "validation", "test"):
         missing = sorted(set(range(data.classes)) - set(np.unique(data.splits[name].labels).tolist()))
-        if missing:
+        if missing and data.task == "classification":
             raise UsageError(f"{title}, {name}: no sample of class {missing[0]} ({data.class_names[missing[0]]})")
+    if data.is_text:
+        return data
     if not len(data.mean) == len(data.std) == shape[0] or not (np.isfinite(data.mean).all() and min(data.std) > 0):
         raise UsageError(f"{title}: mean and std need one value per channel ({shape[0]}), every std above zero")
     return data
@@ -90,7 +96,7 @@ def _check_types(title: str, data: DataSet) -> None:
                 f"{title}, {name}: got {type(split).__name__} instead of an edgekd.train.dataset.Split; "
                 "collect what an iterator yields with numpy.stack first"
             )
-        for part, array in (("images", split.images), ("labels", split.labels)):
+        for part, array in (("inputs", split.inputs), ("labels", split.labels)):
             if not isinstance(array, np.ndarray):
                 raise UsageError(f"{title}, {name}: {part} are {type(array).__name__}; expected a numpy array")
     for part in ("class_names", "mean", "std"):
@@ -101,7 +107,29 @@ def _check_types(title: str, data: DataSet) -> None:
 
 
 def _check_split(where: str, split: Split, shape: tuple[int, ...], classes: int) -> None:
-    images, labels = split.images, split.labels
+    inputs, labels = split.inputs, split.labels
+    if inputs.dtype == np.int64:
+        _check_tokens(where, inputs, shape)
+    else:
+        _check_images(where, inputs, shape)
+    every_position = inputs.shape if inputs.dtype == np.int64 else None
+    if labels.shape not in {(len(inputs),), every_position} or labels.dtype != np.int64:
+        raise UsageError(
+            f"{where}: labels are {labels.dtype} of shape {labels.shape}; expected int64 of shape ({len(inputs)},)"
+        )
+    counted = labels[labels != IGNORED] if every_position else labels
+    if counted.min(initial=0) < 0 or counted.max(initial=0) >= classes:
+        raise UsageError(f"{where}: labels run from {counted.min()} to {counted.max()}; expected 0 to {classes - 1}")
+
+
+def _check_tokens(where: str, tokens: NDArray[np.int64], shape: tuple[int, ...]) -> None:
+    if tokens.ndim != 2 or tokens.shape[1:] != shape or len(tokens) == 0:
+        raise UsageError(f"{where}: tokens have shape {tokens.shape}; expected (N, T), N > 0, as in train")
+    if tokens.min() < 0:
+        raise UsageError(f"{where}: tokens begin at {tokens.min()}; expected numbers from 0")
+
+
+def _check_images(where: str, images: NDArray[Any], shape: tuple[int, ...]) -> None:
     if images.ndim != 4 or images.shape[1:] != shape or len(images) == 0:
         raise UsageError(f"{where}: images have shape {images.shape}; expected (N, C, H, W), N > 0, as in train")
     if images.dtype not in (np.uint8, np.float32):
@@ -110,9 +138,3 @@ def _check_split(where: str, split: Split, shape: tuple[int, ...], classes: int)
         raise UsageError(
             f"{where}: {np.size(images) - int(np.isfinite(images).sum())} image values are NaN or infinite"
         )
-    if labels.shape != (len(images),) or labels.dtype != np.int64:
-        raise UsageError(
-            f"{where}: labels are {labels.dtype} of shape {labels.shape}; expected int64 of shape ({len(images)},)"
-        )
-    if labels.min() < 0 or labels.max() >= classes:
-        raise UsageError(f"{where}: labels run from {labels.min()} to {labels.max()}; expected 0 to {classes - 1}")

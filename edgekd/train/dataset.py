@@ -1,4 +1,4 @@
-"""A data set: images and labels in four splits, and the contract of what can load one."""
+"""A data set: inputs and labels in four splits, and the contract of what can load one."""
 
 from __future__ import annotations
 
@@ -6,20 +6,25 @@ import hashlib
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from functools import cached_property
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from edgekd.errors import UsageError
 from edgekd.plugins import PluginFolder
 from edgekd.schema import Schema
 
 
 @dataclass(frozen=True)
 class Split:
-    """Images (N, C, H, W), uint8 in 0..255 or float32 in 0..1, and labels (N,) int64."""
+    """Inputs and their labels.
 
-    images: NDArray[np.uint8 | np.float32]
+    Images (N, C, H, W) are uint8 in 0..255 or float32 in 0..1, tokens (N, T) int64. Labels are int64, (N,) or, where
+    every position is decided, (N, T).
+    """
+
+    inputs: NDArray[Any]
     labels: NDArray[np.int64]
 
     def __len__(self) -> int:
@@ -27,7 +32,7 @@ class Split:
 
     def take(self, indices: NDArray[np.int64]) -> Split:
         """Return the samples at `indices`, in that order."""
-        return Split(np.ascontiguousarray(self.images[indices]), self.labels[indices])
+        return Split(np.ascontiguousarray(self.inputs[indices]), self.labels[indices])
 
 
 @dataclass(frozen=True)
@@ -35,7 +40,7 @@ class DataSet:
     """Four splits, each with its one use.
 
     `train` changes weights, `validation` decides, `calibration` sets quantization ranges, `test` is read once at the
-    end. `mean` and `std` are per channel, of values scaled to 0..1.
+    end. `mean` and `std` are per channel, of values scaled to 0..1; tokens have none.
     """
 
     name: str
@@ -46,6 +51,7 @@ class DataSet:
     class_names: tuple[str, ...]
     mean: tuple[float, ...]
     std: tuple[float, ...]
+    task: str = "classification"
 
     @property
     def classes(self) -> int:
@@ -53,10 +59,22 @@ class DataSet:
         return len(self.class_names)
 
     @property
-    def input_shape(self) -> tuple[int, int, int]:
-        """Return (channels, height, width) of one image."""
-        channels, height, width = self.train.images.shape[1:]
+    def input_shape(self) -> tuple[int, ...]:
+        """Return (channels, height, width) of one image, (tokens,) of one text."""
+        return tuple(self.train.inputs.shape[1:])
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """Return (channels, height, width); raises UsageError for texts."""
+        if self.is_text:
+            raise UsageError(f"data set '{self.name}' holds texts, and images are needed here")
+        channels, height, width = self.input_shape
         return channels, height, width
+
+    @property
+    def is_text(self) -> bool:
+        """Return whether the inputs are tokens."""
+        return self.train.inputs.dtype == np.int64
 
     @property
     def splits(self) -> dict[str, Split]:
@@ -71,9 +89,10 @@ class DataSet:
     @cached_property
     def digest(self) -> str:
         """Return the SHA-256 of everything training and evaluation can depend on."""
-        total = hashlib.sha256(repr((self.name, self.class_names, self.mean, self.std)).encode())
+        told = (self.name, self.class_names, self.mean, self.std)
+        total = hashlib.sha256(repr(told if self.task == "classification" else (*told, self.task)).encode())
         for name, split in self.splits.items():
-            for array in (split.images, split.labels):
+            for array in (split.inputs, split.labels):
                 total.update(f"{name} {array.dtype} {array.shape}".encode())
                 total.update(np.ascontiguousarray(array).data)
         return total.hexdigest()

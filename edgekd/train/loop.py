@@ -8,28 +8,33 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from edgekd.errors import TrainingError
+from edgekd.errors import TrainingError, UsageError
 from edgekd.schema import digest_of
 from edgekd.stage import Advance, Progress
 from edgekd.train import resume
 from edgekd.train.batches import AugmentedBatches, Batch, Batches
+from edgekd.train.compiling import compiled, pays
+from edgekd.train.evaluate import laid_out
 from edgekd.train.memory_format import memory_format
-from edgekd.train.optimizer import LoopConfig, learning_rate, optimizer
-from edgekd.train.resume import History
+from edgekd.train.objective import Objective, Terms
+from edgekd.train.optimizer import LoopConfig, TwoGradients, learning_rate, optimizer, parameters_of
+from edgekd.train.parallel import Peers, peers
+from edgekd.train.resume import History, Parts
 
-__all__ = ["AugmentedBatches", "Batch", "Batches", "History", "LoopConfig", "Objective", "OnStep", "train"]
+__all__ = ["AugmentedBatches", "Batch", "Batches", "History", "LoopConfig", "Objective", "OnStep", "Terms", "train"]
 
 log = logging.getLogger("edgekd")
 
-Objective = Callable[[nn.Module, Batch], Tensor]
-"""Runs the model on a batch and returns the scalar loss."""
-
 _LOOKED_AT = 2
-"""Images by which it is found out how they should lie in memory."""
+"""Samples by which it is found out how they should lie in memory."""
+
+_HALF = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 OnStep = Callable[[int, nn.Module], None]
 """Called after every step with its number (from 0, over all epochs); the gradients of the step are still in place."""
@@ -47,102 +52,177 @@ def train(
     score: Callable[[nn.Module], float] | None = None,
     on_step: OnStep | None = None,
 ) -> History:
-    """Train `model` in place and leave it in eval mode; `score` is taken after every epoch.
+    """Train `model` in place and leave it in eval mode; `score` is taken after every epoch, higher is better.
 
     Called again on the same `folder` with a fresh model of the same shape, it goes on after the last finished epoch;
-    a folder left by a training with another config is started over. The number of threads is the caller's.
-    Raises TrainingError when the loss or a weight stops being a finite number, naming the last good epoch.
+    a folder left by a training with another config is started over. The number of threads is the caller's. Where
+    torch.distributed is in use, its processes train together and share `folder`; the first of them writes it.
+    Raises TrainingError when the loss or a weight stops being a finite number, naming the last good epoch, UsageError
+    for options that exclude each other.
     """
-    layout = memory_format(model, next(iter(batches.epoch(0))).images[:_LOOKED_AT])
+    _refuse(config, score)
+    first = next(iter(batches.epoch(0)))
+    layout = memory_format(model, first.inputs[:_LOOKED_AT])
     model.to(memory_format=layout)  # type: ignore[call-overload]
-    state, step_of = _begin(model, batches, config, folder, title)
-    steps = config.epochs * len(batches)
+    state, parts = _begin(model, batches, objective, config, folder, title)
+    steps, together = config.epochs * len(batches), peers()
+    if config.compile == "auto" and state.compiled is None:
+        left = steps - state.history.epochs * len(batches)
+        state = state.replace(compiled=not together.any(not pays(model, first, objective, left)))
+    network = together.wrapped(compiled(model) if state.compiled else model)
+    scaler = torch.amp.GradScaler(first.inputs.device.type, enabled=config.precision == "fp16")
+    if state.loss_scale is not None:
+        scaler.load_state_dict({**scaler.state_dict(), "scale": state.loss_scale})
     with (progress or Progress()).task(title, steps) as advance:
         advance(state.history.epochs * len(batches))
         for epoch in range(state.history.epochs, config.epochs):
+            if exhausted(state.history.scores, config.patience):
+                log.info("%s: stopped after epoch %d, %d without a better one", title, epoch, config.patience)
+                break
             started = time.perf_counter()
-            run = _Epoch(model, layout, step_of, objective, config, steps, on_step, advance)
+            run = _Epoch(network, parts, layout, objective, config, steps, on_step, advance, scaler, together)
             where = f"{title}: {_last_good(epoch, folder)}"
-            loss, images = run(batches, epoch, where)
+            loss, samples = run(batches, epoch, where)
             if not all(bool(torch.isfinite(tensor).all()) for tensor in model.state_dict().values()):
                 raise TrainingError(f"{where}; a weight is no longer finite after epoch {epoch + 1}; {_cure(config)}")
-            scores = (score(model),) if score is not None else ()
-            history = state.history
-            state = state.replace(
-                history=History(
-                    losses=(*history.losses, loss),
-                    scores=(*history.scores, *scores),
-                    images=history.images + images,
-                    seconds=history.seconds + time.perf_counter() - started,
-                )
+            done = _judged(parts, state.history, config, score).replace(
+                losses=(*state.history.losses, loss),
+                images=state.history.images + samples,
+                seconds=state.history.seconds + time.perf_counter() - started,
             )
-            resume.write(folder, state, model, step_of)
+            scale = scaler.get_scale() if scaler.is_enabled() else None
+            state = state.replace(history=done, loss_scale=scale)
+            if together.leads:
+                resume.write(folder, state, parts)
+            together.wait()
+    _take(parts)
     model.eval()
     return state.history
 
 
-def _begin(
-    model: nn.Module, batches: Batches, config: LoopConfig, folder: Path, title: str
-) -> tuple[resume.State, torch.optim.Optimizer]:
-    step_of = optimizer(model, config)
-    shapes = {name: list(tensor.shape) for name, tensor in model.state_dict().items()}
+def exhausted(scores: tuple[float, ...], patience: int | None) -> bool:
+    """Return whether the last `patience` scores all failed to be better than one before them."""
+    if patience is None or not scores:
+        return False
+    return len(scores) - 1 - scores.index(max(scores)) >= patience
+
+
+def _refuse(config: LoopConfig, score: object) -> None:
+    if config.patience is not None and score is None:
+        raise UsageError("patience needs something to judge epochs by, and this training takes no score")
+    if config.precision == "fp16" and config.optimizer == "dot":
+        raise UsageError("optimizer 'dot' takes two gradients and fp16 scales one; choose precision bf16 or fp32")
+
+
+def _begin(  # noqa: PLR0917 - what a training begins with
+    model: nn.Module, batches: Batches, objective: Objective, config: LoopConfig, folder: Path, title: str
+) -> tuple[resume.State, Parts]:
+    beside = objective if isinstance(objective, nn.Module) else None
+    step_of = optimizer(model, config, beside.parameters() if beside is not None else ())
+    averaged = None
+    if config.ema is not None:
+        averaged = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(config.ema), use_buffers=True)  # type: ignore[no-untyped-call]
+    parts = Parts(model, step_of, beside, averaged)
+    shapes = {
+        name: {key: list(tensor.shape) for key, tensor in module.state_dict().items()} for name, module in parts.modules
+    }
     fingerprint = digest_of([config.plain(), len(batches), shapes])
     found = resume.read(folder)
     if found is not None and found.fingerprint == fingerprint:
-        resume.restore(folder, model, step_of)
+        resume.restore(folder, parts)
         log.info("%s: going on after epoch %d of %d", title, found.history.epochs, config.epochs)
-        return found, step_of
+        return found, parts
     if found is not None:
         log.warning("%s: %s holds another training (options or network changed); starting over", title, folder)
-    return resume.State(fingerprint=fingerprint, history=History()), step_of
+    return resume.State(fingerprint=fingerprint, history=History()), parts
+
+
+def _judged(parts: Parts, history: History, config: LoopConfig, score: Callable[[nn.Module], float] | None) -> History:
+    """Return the history with this epoch's score, and keep the weights where it is the best so far."""
+    if score is None:
+        return history
+    judged = parts.averaged.module if isinstance(parts.averaged, AveragedModel) else parts.model
+    found = score(judged)
+    if config.patience is not None and found > max(history.scores, default=-math.inf):
+        parts.best = {name: tensor.clone() for name, tensor in judged.state_dict().items()}
+    return history.replace(scores=(*history.scores, found))
+
+
+def _take(parts: Parts) -> None:
+    """Leave in the model the weights that stay: the best epoch's, else the average, else the last."""
+    if parts.best:
+        parts.model.load_state_dict(parts.best)
+    elif isinstance(parts.averaged, AveragedModel):
+        parts.model.load_state_dict(parts.averaged.module.state_dict())
 
 
 @dataclass(frozen=True)
 class _Epoch:
     """One pass over the data."""
 
-    model: nn.Module
+    network: nn.Module
+    """The model, in the wrappers it is trained in."""
+    parts: Parts
     layout: torch.memory_format
-    step_of: torch.optim.Optimizer
     objective: Objective
     config: LoopConfig
     steps: int
     on_step: OnStep | None
     advance: Advance
+    scaler: Any
+    together: Peers
 
     def __call__(self, batches: Batches, epoch: int, where: str) -> tuple[float, int]:
-        """Return the mean loss and the number of images."""
-        self.model.train()
-        total, images = 0.0, 0
+        """Return the mean loss and the number of samples."""
+        self.network.train()
+        total, samples = 0.0, 0
         for position, batch in enumerate(batches.epoch(epoch)):
             step = epoch * len(batches) + position
-            loss = self._step(batch, step)
+            loss = self._step(self.together.share(batch), step)
             if not math.isfinite(loss):
                 raise TrainingError(
                     f"{where}; the loss became {loss} in epoch {epoch + 1}, step {position + 1}; {_cure(self.config)}"
                 )
             if self.on_step is not None:
-                self.on_step(step, self.model)
+                self.on_step(step, self.parts.model)
             total += loss * len(batch.labels)
-            images += len(batch.labels)
+            samples += len(batch.labels)
             self.advance(1, f"loss {loss:.3f}")
-        return total / max(1, images), images
+        return total / max(1, samples), samples
 
     def _step(self, batch: Batch, step: int) -> float:
-        """Move the weights, unless the loss is not finite."""
-        batch.images = batch.images.contiguous(memory_format=self.layout)
-        for group in self.step_of.param_groups:
+        """Move the weights, unless the loss is not finite; return it."""
+        step_of = self.parts.step_of
+        batch.inputs = laid_out(batch.inputs, self.layout)
+        for group in step_of.param_groups:
             group["lr"] = learning_rate(self.config, step, self.steps)
-        self.step_of.zero_grad(set_to_none=True)
-        with torch.autocast(batch.images.device.type, torch.bfloat16, enabled=self.config.precision == "bf16"):
-            loss = self.objective(self.model, batch)
-        value = float(loss.detach())
+        step_of.zero_grad(set_to_none=True)
+        half = _HALF.get(self.config.precision)
+        with torch.autocast(batch.inputs.device.type, half or torch.bfloat16, enabled=half is not None):
+            terms = self.objective(self.network, batch)
+        value = self.together.mean(float(terms.total.detach()))
         if math.isfinite(value):
-            loss.backward()  # type: ignore[no-untyped-call]
+            if isinstance(step_of, TwoGradients):
+                step_of.teacher_gradients = self._of_teacher(terms)
+            self.scaler.scale(terms.total).backward()
+            if self.parts.objective is not None:  # DDP averages the model's gradients, nobody those beside it
+                self.together.average(parameter.grad for parameter in self.parts.objective.parameters())
             if self.config.clip is not None:
-                nn.utils.clip_grad_norm_(self.model.parameters(), self.config.clip)
-            self.step_of.step()
+                self.scaler.unscale_(step_of)
+                nn.utils.clip_grad_norm_(parameters_of(step_of), self.config.clip)
+            self.scaler.step(step_of)
+            self.scaler.update()
+            if isinstance(self.parts.averaged, AveragedModel):
+                self.parts.averaged.update_parameters(self.parts.model)
         return value
+
+    def _of_teacher(self, terms: Terms) -> list[Tensor | None]:
+        if terms.teacher is None:
+            return []
+        moved = parameters_of(self.parts.step_of)
+        found: list[Tensor | None] = [*torch.autograd.grad(terms.teacher, moved, retain_graph=True, allow_unused=True)]
+        self.together.average(found)
+        return found
 
 
 def _cure(config: LoopConfig) -> str:

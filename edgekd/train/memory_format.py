@@ -17,13 +17,13 @@ _BLOCK = 8
 """Channels in a vector block on every other processor."""
 
 
-def memory_format(model: nn.Module, images: Tensor) -> torch.memory_format:
-    """Return the memory format to train a model in, looking at what it computes of some images (N, C, H, W)."""
+def memory_format(model: nn.Module, inputs: Tensor) -> torch.memory_format:
+    """Return the memory format to train a model in, looking at what it computes of some inputs (N, ...)."""
     training = {name: module.training for name, module in model.named_modules()}
     watch = _NarrowStrided()
     try:
         with torch.no_grad(), torch.random.fork_rng(devices=[]), watch:
-            model.eval()(images)
+            model.eval()(inputs)
     finally:
         for name, module in model.named_modules():
             module.training = training[name]

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import math
-from typing import Literal
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Sequence
+from typing import Any, ClassVar, Literal
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from edgekd.schema import Field, Schema
+from edgekd.plugins import PluginFolder
+from edgekd.schema import Field, Schema, from_mapping
 
 
 class LoopConfig(Schema):
     """How long and how a network is trained: one cosine from `learning_rate` to zero after a linear warm-up."""
 
-    epochs: int = Field(default=10, ge=1, le=100_000, description="passes over the training images")
-    batch: int = Field(default=128, ge=2, le=65_536, description="images per step")
-    optimizer: Literal["sgd", "adamw"] = Field(default="sgd", description="sgd is with Nesterov momentum")
+    epochs: int = Field(default=10, ge=1, le=100_000, description="passes over the training data")
+    batch: int = Field(default=128, ge=2, le=65_536, description="samples per step, over all processes")
+    optimizer: str = Field(default="sgd", description="name of an optimizer; sgd is with Nesterov momentum")
+    optimizer_options: dict[str, Any] = Field(default_factory=dict, description="options of the optimizer")
     learning_rate: float = Field(default=0.1, gt=0, le=100, description="the highest one, after the warm-up")
     warmup_share: float = Field(default=0.15, ge=0, lt=1, description="share of all steps with a rising learning rate")
     momentum: float = Field(default=0.9, ge=0, lt=1, description="of sgd; the first beta of adamw")
@@ -24,20 +28,65 @@ class LoopConfig(Schema):
         default=5e-4, ge=0, le=100, description="of matrices and kernels; never of norms and biases"
     )
     clip: float | None = Field(default=None, gt=0, le=1e6, description="largest norm of the gradient; off when absent")
-    precision: Literal["fp32", "bf16"] = Field(default="fp32", description="bf16: autocast of forward and backward")
+    precision: Literal["fp32", "bf16", "fp16"] = Field(
+        default="fp32", description="bf16, fp16: autocast of forward and backward, fp16 with a scaled loss"
+    )
+    ema: float | None = Field(
+        default=None, gt=0, lt=1, description="decay of an average over the weights of all steps, which is what stays"
+    )
+    patience: int | None = Field(
+        default=None, ge=1, description="epochs without a better validation after which the best weights are taken"
+    )
+    compile: Literal["never", "auto"] = Field(
+        default="never", description="auto: torch.compile where 20 timed steps say that it pays within this training"
+    )
 
 
-def optimizer(model: nn.Module, config: LoopConfig) -> torch.optim.Optimizer:
-    """Return the optimizer over the trainable parameters; only those of two dimensions or more decay."""
-    trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
+class Optimizer(ABC):
+    """Contract of an optimizer: builds one of torch's over parameter groups."""
+
+    Config: ClassVar[type[Schema]] = Schema
+
+    def __init__(self, config: Schema) -> None:
+        self.config = config
+
+    @abstractmethod
+    def build(self, groups: list[dict[str, Any]], loop: LoopConfig) -> torch.optim.Optimizer:
+        """Return an optimizer over groups that carry `params` and `weight_decay`."""
+
+
+class TwoGradients(torch.optim.Optimizer):
+    """An optimizer that treats the teacher's gradient in a way of its own: `grad` holds that of the whole loss."""
+
+    teacher_gradients: Sequence[Tensor | None] = ()
+    """The part of the gradient that the teacher's term gave, in the order of `parameters_of`; set before each step."""
+
+
+OPTIMIZERS: PluginFolder[Optimizer] = PluginFolder("edgekd.train.optimizers", Optimizer)  # type: ignore[type-abstract]
+
+
+def optimizer(model: nn.Module, config: LoopConfig, beside: Iterable[nn.Parameter] = ()) -> torch.optim.Optimizer:
+    """Return the optimizer over the trainable parameters of the model and those `beside` it.
+
+    Only parameters of two dimensions or more decay. Raises UsageError for an unknown name or option.
+    """
+    trainable = [parameter for parameter in (*model.parameters(), *beside) if parameter.requires_grad]
     groups = [
         {"params": [p for p in trainable if p.dim() > 1], "weight_decay": config.weight_decay},
         {"params": [p for p in trainable if p.dim() <= 1], "weight_decay": 0.0},
     ]
-    groups = [group for group in groups if group["params"]]
-    if config.optimizer == "adamw":
-        return torch.optim.AdamW(groups, lr=config.learning_rate, betas=(config.momentum, 0.999))
-    return torch.optim.SGD(groups, lr=config.learning_rate, momentum=config.momentum, nesterov=config.momentum > 0)
+    return chosen(config).build([group for group in groups if group["params"]], config)
+
+
+def chosen(config: LoopConfig) -> Optimizer:
+    """Return the optimizer a training names; raises UsageError for an unknown name or option."""
+    kind = OPTIMIZERS.get(config.optimizer)
+    return kind(from_mapping(kind.Config, config.optimizer_options, f"options of optimizer '{config.optimizer}'"))
+
+
+def parameters_of(step_of: torch.optim.Optimizer) -> list[Tensor]:
+    """Return the parameters an optimizer moves, group by group."""
+    return [parameter for group in step_of.param_groups for parameter in group["params"]]
 
 
 def learning_rate(config: LoopConfig, step: int, steps: int) -> float:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
@@ -13,6 +15,7 @@ from torch import Tensor, nn
 from edgekd.disk import whole_file
 from edgekd.errors import UsageError
 from edgekd.schema import Schema, from_mapping
+from edgekd.train.optimizer import parameters_of
 
 _FILE = "epoch.safetensors"
 
@@ -25,7 +28,7 @@ class History(Schema):
     scores: tuple[float, ...] = ()
     """What `score` gave after each epoch, empty without one."""
     images: int = 0
-    """Images seen, every view of one counted."""
+    """Samples seen, every view of one counted."""
     seconds: float = 0.0
 
     @property
@@ -39,13 +42,38 @@ class State(Schema):
 
     fingerprint: str
     history: History
+    loss_scale: float | None = None
+    """The factor of the loss where gradients are half precision."""
+    compiled: bool | None = None
+    """Whether torch.compile was found to pay; None where nobody asked."""
 
 
-def write(folder: Path, state: State, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
-    """Write weights, optimizer state, random state and `state`; a killed process leaves the old file or the new."""
-    tensors = {f"model.{name}": tensor for name, tensor in model.state_dict().items()}
-    for index, parameter in enumerate(_parameters(optimizer)):
-        for name, value in optimizer.state[parameter].items():
+@dataclass
+class Parts:
+    """Everything of a training that has tensors."""
+
+    model: nn.Module
+    step_of: torch.optim.Optimizer
+    objective: nn.Module | None = None
+    averaged: nn.Module | None = None
+    """The average over the weights of all steps."""
+    best: dict[str, Tensor] = field(default_factory=dict)
+    """The weights of the best epoch so far."""
+
+    @property
+    def modules(self) -> Iterator[tuple[str, nn.Module]]:
+        """Yield the modules that are kept, each with its name in the file."""
+        named = {"model": self.model, "objective": self.objective, "averaged": self.averaged}
+        yield from ((name, module) for name, module in named.items() if module is not None)
+
+
+def write(folder: Path, state: State, parts: Parts) -> None:
+    """Write all tensors, the random state and `state`; a killed process leaves the old file or the new."""
+    tensors = {f"best.{name}": tensor for name, tensor in parts.best.items()}
+    for kept, module in parts.modules:
+        tensors |= {f"{kept}.{name}": tensor for name, tensor in module.state_dict().items()}
+    for index, parameter in enumerate(parameters_of(parts.step_of)):
+        for name, value in parts.step_of.state[parameter].items():
             if value is not None:
                 tensors[f"optimizer.{index}.{name}"] = torch.as_tensor(value)
     tensors["random"] = torch.get_rng_state()
@@ -74,22 +102,21 @@ def read(folder: Path) -> State | None:
         ) from error
 
 
-def restore(folder: Path, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
-    """Put weights, optimizer state and random state back as they were."""
+def restore(folder: Path, parts: Parts) -> None:
+    """Put all tensors and the random state back as they were."""
     with safe_open(folder / _FILE, framework="pt") as file:
         tensors: dict[str, Tensor] = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
-    model.load_state_dict(_under(tensors, "model."))
-    for index, parameter in enumerate(_parameters(optimizer)):
+    for kept, module in parts.modules:
+        module.load_state_dict(_under(tensors, f"{kept}."))
+    parts.best = _under(tensors, "best.")
+    for index, parameter in enumerate(parameters_of(parts.step_of)):
         for name, value in _under(tensors, f"optimizer.{index}.").items():
             # The memory layout of the parameter, because sums over another layout round differently.
             same = value.shape == parameter.shape
-            optimizer.state[parameter][name] = torch.empty_like(parameter.detach()).copy_(value) if same else value
+            laid = torch.empty_like(parameter.detach()).copy_(value) if same else value
+            parts.step_of.state[parameter][name] = laid
     torch.set_rng_state(tensors["random"])
 
 
 def _under(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
     return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
-
-
-def _parameters(optimizer: torch.optim.Optimizer) -> list[Tensor]:
-    return [parameter for group in optimizer.param_groups for parameter in group["params"]]

@@ -5,12 +5,12 @@ from __future__ import annotations
 import logging
 import math
 import shutil
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import nn
 
 from edgekd.artifact import ArtifactSet
 from edgekd.disk import whole_folder
@@ -25,8 +25,9 @@ from edgekd.train.augment import augmentation
 from edgekd.train.batches import AugmentedBatches, Batch
 from edgekd.train.data import load, normalised, recorded
 from edgekd.train.dataset import DataSet
-from edgekd.train.evaluate import accuracy, logits
-from edgekd.train.loop import LoopConfig, train
+from edgekd.train.judging import judged
+from edgekd.train.loop import LoopConfig, Terms, train
+from edgekd.train.task import Task, task_called
 
 log = logging.getLogger("edgekd")
 
@@ -72,8 +73,8 @@ class TeacherStage(Stage[TeacherConfig]):
             with whole_folder(saved) as unfinished:
                 shutil.copytree(trained, unfinished, dirs_exist_ok=True)
             model = checkpoint.load(saved)
-        percent = accuracy(logits(model, normalised(data.validation, data)), data.validation.labels)
-        self._refuse_weak(percent, data)
+        figures = judged(model, data, context.origin_here)
+        self._refuse_weak(next(f.value for f in figures if f.name == "accuracy_percent"), data)
         found = kernels(model, data.input_shape)
         artifact = context.store(
             saved,
@@ -82,12 +83,7 @@ class TeacherStage(Stage[TeacherConfig]):
             format="torch",
             made_by=self.name,
             figures=(
-                Figure(
-                    name="accuracy_percent",
-                    value=percent,
-                    origin=context.origin_here,
-                    samples=len(data.validation),
-                ),
+                *figures,
                 Figure(name="parameters", value=parameters(model), origin="counted"),
                 Figure(name="macs", value=macs(found), origin="counted"),
             ),
@@ -114,7 +110,7 @@ class TeacherStage(Stage[TeacherConfig]):
         train(
             model,
             batches,
-            self._objective,
+            partial(self._objective, task_called(data.task)),
             self.config,
             folder=place / "training",
             title="teacher",
@@ -123,8 +119,8 @@ class TeacherStage(Stage[TeacherConfig]):
         self._save(model, done, data, context)
         return done
 
-    def _objective(self, model: nn.Module, batch: Batch) -> Tensor:
-        return F.cross_entropy(model(batch.images), batch.labels, label_smoothing=self.config.label_smoothing)
+    def _objective(self, task: Task, model: nn.Module, batch: Batch) -> Terms:
+        return Terms(task.loss(model(batch.inputs), batch.labels, self.config.label_smoothing))
 
     def _key(self, data: DataSet, context: Context) -> str:
         recipe = context.recipe

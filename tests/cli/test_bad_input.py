@@ -63,7 +63,7 @@ FACTORY = {
     "data in a list": (images("mine:no_data"), r"returned list, not an edgekd\.train\.dataset\.DataSet"),
     "generator": (images("mine:generator"), r"returned generator, not an edgekd\.train\.dataset\.DataSet"),
     "iterator": (images("mine:iterator"), "train: got list_iterator instead of .*Split; collect what an iterator"),
-    "lists": (images("mine:lists"), "validation: images are list; expected a numpy array"),
+    "lists": (images("mine:lists"), "validation: inputs are list; expected a numpy array"),
     "shape": (images("mine:flat"), r"train: images have shape \(96, 12, 12\); expected \(N, C, H, W\)"),
     "dtype": (images("mine:doubles"), "train: images are float64; expected uint8 .*or float32"),
     "nan": (images("mine:nan"), "validation: 1 image values are NaN or infinite"),

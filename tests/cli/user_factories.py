@@ -23,7 +23,7 @@ def split(samples, seed):
 
 def data():
     first = split(96, 0)
-    mean, std = statistics(first.images)
+    mean, std = statistics(first.inputs)
     return DataSet("quadrants", first, split(64, 1), split(16, 2), split(64, 3), ("nw", "ne", "sw", "se"), mean, std)
 
 
@@ -105,16 +105,16 @@ def lists():
 
 def flat():
     first = data().train
-    return replace(data(), train=Split(first.images[:, 0], first.labels))
+    return replace(data(), train=Split(first.inputs[:, 0], first.labels))
 
 
 def doubles():
     first = data().train
-    return replace(data(), train=Split(first.images.astype(np.float64), first.labels))
+    return replace(data(), train=Split(first.inputs.astype(np.float64), first.labels))
 
 
 def nan():
-    images = data().validation.images.astype(np.float32) / 255
+    images = data().validation.inputs.astype(np.float32) / 255
     images[3, 0, 2, 2] = np.nan
     return replace(data(), validation=Split(images, data().validation.labels))
 
@@ -126,4 +126,4 @@ def missing_class():
 
 def far_labels():
     last = data().test
-    return replace(data(), test=Split(last.images, last.labels + 1))
+    return replace(data(), test=Split(last.inputs, last.labels + 1))

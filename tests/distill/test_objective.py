@@ -10,6 +10,7 @@ from torch.nn import functional as F
 from edgekd.distill.loss import Loss, create
 from edgekd.distill.objective import DistillObjective
 from edgekd.errors import EdgekdError, UsageError
+from edgekd.train.answer import Answer
 from edgekd.train.batches import Batch
 from tests.models import INPUT_SHAPE, settled
 
@@ -19,7 +20,7 @@ LABELS = torch.arange(16) % 4
 
 def batch(teacher: nn.Module) -> Batch:
     with torch.no_grad():
-        return Batch(IMAGES, LABELS, teacher(IMAGES))
+        return Batch(IMAGES, LABELS, Answer(teacher(IMAGES)))
 
 
 def steps(objective: DistillObjective, student: nn.Module, given: Batch, count: int = 20) -> None:
@@ -34,21 +35,21 @@ class Stub(Loss):
         super().__init__(Loss.Config())
         self.fault = fault
 
-    def compare(self, student_logits: Tensor, teacher_logits: Tensor, labels: Tensor) -> Tensor:
+    def compare(self, student: Answer, teacher: Answer, labels: Tensor) -> Tensor:
         del labels
-        distance = (student_logits - teacher_logits).square().mean()
+        distance = (student.logits - teacher.logits).square().mean()
         return {"zero": distance * 0, "cut": distance.detach(), "nan": distance * float("nan")}[self.fault]
 
 
 def test_the_total_is_weighted_labels_plus_weighted_losses() -> None:
     student, given = settled("residual", 1), batch(settled("residual", 2))
     losses = create({"dist": {"weight": 0.5}, "logits-kl": {"weight": 2}})
-    assert given.teacher_logits is not None
-    z = student(IMAGES)
-    expected = 0.3 * F.cross_entropy(z, LABELS)
-    expected += 0.5 * losses["dist"](z, given.teacher_logits, LABELS)
-    expected += 2 * losses["logits-kl"](z, given.teacher_logits, LABELS)
-    assert torch.isclose(DistillObjective(losses, 0.3)(student, given), expected)
+    assert given.teacher is not None
+    z = Answer(student(IMAGES))
+    expected = 0.3 * F.cross_entropy(z.logits, LABELS)
+    expected += 0.5 * losses["dist"](z, given.teacher, LABELS)
+    expected += 2 * losses["logits-kl"](z, given.teacher, LABELS)
+    assert torch.isclose(DistillObjective(losses, 0.3)(student, given).total, expected)
 
 
 @pytest.mark.parametrize(("fault", "message"), [("zero", "is dead"), ("cut", "is dead"), ("nan", "is nan")])
@@ -73,18 +74,20 @@ def test_a_student_that_starts_as_the_teachers_copy_may_train() -> None:
     optimizer = torch.optim.SGD(student.parameters(), lr=0.1)
     for _ in range(20):
         optimizer.zero_grad()
-        objective(student, given).backward()
+        objective(student, given).total.backward()
         optimizer.step()
 
 
 def test_a_teacher_that_would_be_trained_is_refused() -> None:
     teacher = settled("residual", 2)
     with pytest.raises(EdgekdError, match="would train the teacher"):
-        DistillObjective(create({"dist": {}}), 1.0)(settled("residual", 1), Batch(IMAGES, LABELS, teacher(IMAGES)))
+        DistillObjective(create({"dist": {}}), 1.0)(
+            settled("residual", 1), Batch(IMAGES, LABELS, Answer(teacher(IMAGES)))
+        )
 
 
 def test_batches_without_a_teacher_are_refused() -> None:
-    with pytest.raises(EdgekdError, match="needs teacher logits"):
+    with pytest.raises(EdgekdError, match="needs a teacher's answer"):
         DistillObjective(create({"dist": {}}), 1.0)(settled("residual", 1), Batch(IMAGES, LABELS))
 
 

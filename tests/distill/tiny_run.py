@@ -27,7 +27,7 @@ def split(samples: int, seed: int) -> Split:
 
 def quadrants(samples: int = 256) -> DataSet:
     train = split(samples, 0)
-    mean, std = statistics(train.images)
+    mean, std = statistics(train.inputs)
     names = ("nw", "ne", "sw", "se")
     return DataSet("quadrants", train, split(64, 1), split(32, 2), split(64, 3), names, mean, std)
 

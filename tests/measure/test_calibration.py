@@ -3,15 +3,17 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from edgekd.measure.calibration import confidences, ece_bounds
+from edgekd.measure.calibration import ece_bounds, probabilities_of
 
 
 def test_logits_go_through_softmax_and_probabilities_do_not() -> None:
     logits = np.array([[0.0, np.log(3.0)], [2.0, 2.0], [900.0, -900.0]])
-    assert confidences(logits) == pytest.approx([0.75, 0.5, 1.0])
+    assert probabilities_of(logits).max(1) == pytest.approx([0.75, 0.5, 1.0])
     probabilities = np.array([[0.25, 0.75], [0.5, 0.5], [1.0, 0.0]])
-    assert confidences(probabilities) == pytest.approx([0.75, 0.5, 1.0])
-    assert confidences(np.array([[0.25, 0.75], [3.0, 1.0]]))[0] < 0.7  # one row that is none makes all of them logits
+    assert probabilities_of(probabilities).max(1) == pytest.approx([0.75, 0.5, 1.0])
+    assert (
+        probabilities_of(np.array([[0.25, 0.75], [3.0, 1.0]]))[0].max() < 0.7
+    )  # one row that is none makes all of them logits
 
 
 def test_the_error_is_the_weighted_gap_of_the_bins() -> None:

@@ -55,7 +55,7 @@ def test_accuracy_is_that_of_the_engine_and_the_drop_is_paired(engines: list, tm
     teacher, other, student = (found[e.key] for e in engines)
     assert [figure.value for figure in teacher[:2]] == [90, 0]
     assert [figure.value for figure in other[:2]] == [90, 0]
-    assert [figure.name for figure in student] == ["accuracy_percent", "accuracy_drop", "ece"]
+    assert [figure.name for figure in student] == ["accuracy_percent", "accuracy_drop", "ece", "adaptive_ece", "brier"]
     assert student[1].value == pytest.approx(teacher[0].value - student[0].value)
     assert student[1].lower < student[1].value < student[1].upper
     assert student[1].samples == 50
@@ -105,5 +105,5 @@ def test_the_raw_lines_give_the_figures_again(tmp_path: Path) -> None:
     write_raw(tmp_path / "raw" / "answers.jsonl", {"a/b/c": found})
     (line,) = [json.loads(text) for text in (tmp_path / "raw" / "answers.jsonl").read_text().splitlines()]
     assert (line["kind"], line["engine"]) == ("answers", "a/b/c")
-    again = Answers(np.array(line["correct"], bool), np.array(line["confidence"]))
+    again = Answers(np.array(line["correct"], bool), np.array(line["confidence"]), np.array(line["brier"]))
     assert figures(again, None, "device") == figures(found, None, "device")

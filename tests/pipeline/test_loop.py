@@ -60,7 +60,7 @@ def test_the_bundle_alone_reproduces_the_reported_test_accuracy(folder: Path, re
     manifest = bundle.verify(folder / "bundle")
     loaded = data.load(DataSpec(name="mnist5k"))
     engine = edgekd.runtime.load(str(folder / "bundle"))
-    logits = np.concatenate([engine.predict(engine.preprocess(x[None])) for x in loaded.test.images])
+    logits = np.concatenate([engine.predict(engine.preprocess(x[None])) for x in loaded.test.inputs])
     percent = 100 * float((logits.argmax(1) == loaded.test.labels).mean())
     shipped = manifest.engines[manifest.chosen]
     told = next(

@@ -12,7 +12,7 @@ from edgekd.errors import PluginError, UsageError
 from edgekd.prune.criterion import CRITERIA, Criterion, create
 from edgekd.prune.groups import Group, Member, find
 from edgekd.schema import Schema
-from edgekd.train.loop import Batch
+from edgekd.train.loop import Batch, Terms
 from tests.models import INPUT_SHAPE
 from tests.prune.networks import EXAMPLE, network
 
@@ -27,8 +27,8 @@ def batches() -> Iterator[Batch]:
         yield Batch(torch.randn(8, *INPUT_SHAPE, generator=random), torch.randint(0, 4, (8,), generator=random))
 
 
-def objective(model: nn.Module, batch: Batch) -> Tensor:
-    return nn.functional.cross_entropy(model(batch.images), batch.labels)
+def objective(model: nn.Module, batch: Batch) -> Terms:
+    return Terms(nn.functional.cross_entropy(model(batch.inputs), batch.labels))
 
 
 def scores(criterion: str, model: nn.Module, groups: tuple[Group, ...]) -> dict[str, Tensor]:

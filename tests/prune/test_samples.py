@@ -17,7 +17,7 @@ def test_every_class_equally_often_and_the_same_each_time() -> None:
     assert [len(batch.labels) for batch in first] == [16] * 4
     labels = torch.cat([batch.labels for batch in first]).numpy()
     assert np.bincount(labels).tolist() == [16] * 4
-    assert all(torch.equal(a.images, b.images) for a, b in zip(first, second, strict=True))
+    assert all(torch.equal(a.inputs, b.inputs) for a, b in zip(first, second, strict=True))
     assert len({int(batch.labels[0]) for batch in first} | set(first[0].labels.tolist())) > 1  # not sorted by class
 
 
@@ -33,7 +33,7 @@ def test_statistics_are_those_of_the_samples() -> None:
         model.stem.weight *= 3
     renew_statistics(model, samples, batch=256)
     with torch.no_grad():
-        images = next(samples.of(256)).images
+        images = next(samples.of(256)).inputs
         made = model.stem(images)
     torch.testing.assert_close(model.stem_norm.running_mean, made.mean((0, 2, 3)), rtol=1e-3, atol=1e-4)
     torch.testing.assert_close(model.stem_norm.running_var, made.var((0, 2, 3)), rtol=1e-3, atol=1e-4)

@@ -21,5 +21,5 @@ def split(samples: int, seed: int) -> Split:
 def quadrants(train: int = 96, name: str = "quadrants") -> DataSet:
     """Return the data set; also a factory for recipes."""
     first = split(train, 0)
-    mean, std = statistics(first.images)
+    mean, std = statistics(first.inputs)
     return DataSet(name, first, split(64, 1), split(16, 2), split(64, 3), ("nw", "ne", "sw", "se"), mean, std)

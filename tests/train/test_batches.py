@@ -23,7 +23,7 @@ def batches(batch: int = 16, seed: int = 0, name: str = "crop-flip") -> Augmente
 def flat(source: AugmentedBatches, epoch: int) -> tuple[torch.Tensor, torch.Tensor]:
     found = list(source.epoch(epoch))
     assert len(found) == len(source)
-    return torch.cat([batch.images for batch in found]), torch.cat([batch.labels for batch in found])
+    return torch.cat([batch.inputs for batch in found]), torch.cat([batch.labels for batch in found])
 
 
 def test_an_epoch_can_be_taken_again_out_of_order() -> None:
@@ -65,5 +65,5 @@ def test_the_seed_of_a_sample_does_not_depend_on_the_batch_size() -> None:
 
 def test_images_without_labels_are_refused() -> None:
     augment = augmentation(DataSpec(name="mnist5k"))
-    with pytest.raises(UsageError, match="50 images, 49 labels"):
+    with pytest.raises(UsageError, match="50 inputs, 49 labels"):
         AugmentedBatches(IMAGES, LABELS[:-1], batch=4, augmentation=augment, seed=0)

@@ -34,9 +34,9 @@ def test_normalised_uint8_and_float_agree() -> None:
     assert images.dtype == np.float32
     assert images.mean() == pytest.approx(0, abs=1e-4)
     assert images.std() == pytest.approx(1, abs=1e-4)
-    as_float = Split((data.train.images / 255).astype(np.float32), data.train.labels)
+    as_float = Split((data.train.inputs / 255).astype(np.float32), data.train.labels)
     np.testing.assert_allclose(normalised(as_float, data), images, atol=1e-6)
-    assert data.train.images.dtype == np.uint8  # the original is untouched
+    assert data.train.inputs.dtype == np.uint8  # the original is untouched
 
 
 def test_normalised_is_per_channel() -> None:
@@ -48,7 +48,7 @@ def test_normalised_is_per_channel() -> None:
 def changed(part: str, change: Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]) -> DataSet:
     data = quadrants()
     split = data.splits[part]
-    return dataclasses.replace(data, **{part: Split(*change(split.images.copy(), split.labels.copy()))})
+    return dataclasses.replace(data, **{part: Split(*change(split.inputs.copy(), split.labels.copy()))})
 
 
 def with_nan(images: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -102,7 +102,7 @@ def test_faults_of_a_specification_are_named(spec: dict[str, object], said: str)
     ("values", "said"),
     [
         ({"train": iter([(0, 0)])}, "train: got list_iterator instead of an edgekd.train.dataset.Split; collect"),
-        ({"test": Split([[0]], [0])}, "test: images are list; expected a numpy array"),  # type: ignore[arg-type]
+        ({"test": Split([[0]], [0])}, "test: inputs are list; expected a numpy array"),  # type: ignore[arg-type]
         ({"class_names": "abcd"}, "class_names is str; expected a tuple"),
         ({"mean": np.zeros(1)}, "mean is ndarray; expected a tuple"),
         ({"class_names": ("only",)}, "class_names has 1 entries; a classifier needs at least two"),

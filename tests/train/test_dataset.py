@@ -20,7 +20,7 @@ def test_digest_is_the_content() -> None:
 @pytest.mark.parametrize("change", ["pixel", "label", "mean", "swap"])
 def test_digest_sees_every_change(change: str) -> None:
     data = quadrants()
-    images, labels = data.test.images.copy(), data.test.labels.copy()
+    images, labels = data.test.inputs.copy(), data.test.labels.copy()
     if change == "pixel":
         images[3, 0, 2, 2] += 1
     if change == "label":
@@ -45,4 +45,4 @@ def test_take_keeps_images_and_labels_together() -> None:
     taken = data.take(np.array([5, 2]))
     assert len(taken) == 2
     assert taken.labels.tolist() == [1, 2]
-    assert np.array_equal(taken.images[0], data.images[5])
+    assert np.array_equal(taken.inputs[0], data.inputs[5])

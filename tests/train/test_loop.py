@@ -18,7 +18,7 @@ from edgekd.stage import Advance, Progress
 from edgekd.train.augment import augmentation
 from edgekd.train.data import normalised
 from edgekd.train.evaluate import accuracy, logits
-from edgekd.train.loop import AugmentedBatches, Batch, History, LoopConfig, train
+from edgekd.train.loop import AugmentedBatches, Batch, History, LoopConfig, Terms, train
 from tests.models import ResidualCnn
 from tests.train.synthetic import quadrants
 
@@ -39,14 +39,14 @@ class Interrupting:
     def __init__(self, step: int = -1, becomes: float | None = None) -> None:
         self.step, self.becomes, self.seen = step, becomes, 0
 
-    def __call__(self, model: nn.Module, batch: Batch) -> Tensor:
-        loss = F.cross_entropy(model(batch.images), batch.labels)
+    def __call__(self, model: nn.Module, batch: Batch) -> Terms:
+        loss = F.cross_entropy(model(batch.inputs), batch.labels)
         self.seen += 1
         if self.seen - 1 != self.step:
-            return loss
+            return Terms(loss)
         if self.becomes is None:
             raise KeyboardInterrupt
-        return loss * self.becomes
+        return Terms(loss * self.becomes)
 
 
 def fresh() -> nn.Module:

@@ -11,7 +11,7 @@ from torch import nn
 from edgekd.errors import UsageError
 from edgekd.train import resume
 from edgekd.train.optimizer import LoopConfig, optimizer
-from edgekd.train.resume import History, State
+from edgekd.train.resume import History, Parts, State
 from tests.models import INPUT_SHAPE, settled
 
 STATE = State(fingerprint="f", history=History(losses=(0.5, 0.25), images=20))
@@ -28,12 +28,12 @@ def stepped(kind: str = "sgd") -> tuple[nn.Module, torch.optim.Optimizer]:
 @pytest.mark.parametrize("kind", ["sgd", "adamw"])
 def test_everything_comes_back_in_the_same_memory_layout(tmp_path: Path, kind: str) -> None:
     model, made = stepped(kind)
-    resume.write(tmp_path, STATE, model, made)
+    resume.write(tmp_path, STATE, Parts(model, made))
     random = torch.rand(3)
     other = settled("residual", seed=1).to(memory_format=torch.channels_last)
     other_made = optimizer(other, LoopConfig(optimizer=kind))
     assert resume.read(tmp_path) == STATE
-    resume.restore(tmp_path, other, other_made)
+    resume.restore(tmp_path, Parts(other, other_made))
     assert torch.equal(torch.rand(3), random)
     for first, second in zip(model.parameters(), other.parameters(), strict=True):
         assert torch.equal(first, second)
@@ -49,20 +49,20 @@ def test_nothing_is_there_before_the_first_epoch(tmp_path: Path) -> None:
 
 def test_a_write_that_is_cut_off_leaves_the_old_state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     model, made = stepped()
-    resume.write(tmp_path, STATE, model, made)
+    resume.write(tmp_path, STATE, Parts(model, made))
 
     def cut(handle: int) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr("edgekd.disk.os.fsync", cut)
     with pytest.raises(KeyboardInterrupt):
-        resume.write(tmp_path, STATE.replace(fingerprint="later"), model, made)
+        resume.write(tmp_path, STATE.replace(fingerprint="later"), Parts(model, made))
     assert resume.read(tmp_path) == STATE
 
 
 @pytest.mark.parametrize("keep", [0, 5, 40])
 def test_a_damaged_file_is_named_with_what_to_do(tmp_path: Path, keep: int) -> None:
-    resume.write(tmp_path, STATE, *stepped())
+    resume.write(tmp_path, STATE, Parts(*stepped()))
     path = tmp_path / "epoch.safetensors"
     path.write_bytes(path.read_bytes()[:keep])
     with pytest.raises(UsageError, match=r"damaged training state .* delete the file"):

@@ -107,10 +107,10 @@ def test_a_killed_training_ends_with_the_same_digest(tmp_path: Path, monkeypatch
     expected = taught(context(tmp_path / "a"))
     original, steps = TeacherStage._objective, iter(range(100))
 
-    def killed(self: TeacherStage, model: Any, batch: Any) -> Any:
+    def killed(self: TeacherStage, *given: Any) -> Any:
         if next(steps) == 15:
             raise KeyboardInterrupt
-        return original(self, model, batch)
+        return original(self, *given)
 
     monkeypatch.setattr(TeacherStage, "_objective", killed)
     where = context(tmp_path / "b")

@@ -9,6 +9,7 @@ from torch.nn import functional as F
 
 from edgekd.distill.loss import Loss
 from edgekd.schema import Field
+from edgekd.train.answer import Answer
 
 
 class Dist(Loss):
@@ -34,11 +35,11 @@ class Dist(Loss):
 
     config: Config
 
-    def compare(self, student_logits: Tensor, teacher_logits: Tensor, labels: Tensor) -> Tensor:
+    def compare(self, student: Answer, teacher: Answer, labels: Tensor) -> Tensor:
         """Return beta * inter + gamma * intra, times tau²; labels are not looked at."""
         del labels
         beta, gamma, tau = self.config.beta, self.config.gamma, self.config.tau
-        y_s, y_t = F.softmax(student_logits / tau, dim=1), F.softmax(teacher_logits / tau, dim=1)
+        y_s, y_t = F.softmax(student.logits / tau, dim=1), F.softmax(teacher.logits / tau, dim=1)
         inter = _uncorrelated(y_s, y_t)
         intra = _uncorrelated(y_s.T, y_t.T)
         return (beta * inter + gamma * intra) * tau**2

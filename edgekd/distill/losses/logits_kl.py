@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from torch import Tensor
 from torch.nn import functional as F
 
 from edgekd.distill.loss import Loss
 from edgekd.schema import Field
+from edgekd.train.answer import Answer
 
 
 class LogitsKl(Loss):
@@ -21,12 +24,14 @@ class LogitsKl(Loss):
 
         temperature: float = Field(default=4.0, gt=0, le=100, description="T: softens both distributions")
 
+    experimental: ClassVar[bool] = False
+
     config: Config
 
-    def compare(self, student_logits: Tensor, teacher_logits: Tensor, labels: Tensor) -> Tensor:
+    def compare(self, student: Answer, teacher: Answer, labels: Tensor) -> Tensor:
         """Return the mean divergence over the batch; labels are not looked at."""
         del labels
         T = self.config.temperature
-        log_p_S = F.log_softmax(student_logits / T, dim=1)
-        log_p_T = F.log_softmax(teacher_logits / T, dim=1)
+        log_p_S = F.log_softmax(student.logits / T, dim=1)
+        log_p_T = F.log_softmax(teacher.logits / T, dim=1)
         return F.kl_div(log_p_S, log_p_T, reduction="batchmean", log_target=True) * T**2

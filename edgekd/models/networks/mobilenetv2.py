@@ -6,7 +6,7 @@ import math
 
 from torch import Tensor, nn
 
-from edgekd.models.network import Network
+from edgekd.models.network import Network, image
 from edgekd.schema import Field, Schema
 
 # Table 2 of the paper (channels, repeats, stride) with strides of 1 in the first two rows, as images are small.
@@ -79,13 +79,13 @@ class MobileNetV2(Network):
 
     config: Config
 
-    def build(self, input_shape: tuple[int, int, int], classes: int) -> nn.Module:
+    def build(self, input_shape: tuple[int, ...], classes: int) -> nn.Module:
         """Return the module; 1.7M parameters at the default size."""
         stages = [
             (self._channels(channels), max(1, math.ceil(repeats * self.config.depth)), stride, self._expansion(stage))
             for stage, (channels, repeats, stride) in enumerate(_STAGES)
         ]
-        return _Module(self._channels(32), stages, self._channels(self.config.head), input_shape[0], classes)
+        return _Module(self._channels(32), stages, self._channels(self.config.head), image(input_shape)[0], classes)
 
     def _channels(self, channels: int) -> int:
         step = self.config.channel_step

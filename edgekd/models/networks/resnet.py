@@ -6,7 +6,7 @@ from typing import Annotated
 
 from torch import Tensor, nn
 
-from edgekd.models.network import Network
+from edgekd.models.network import Network, image
 from edgekd.schema import Field, Schema, field_validator
 
 
@@ -85,7 +85,7 @@ class ResNet(Network):
 
     config: Config
 
-    def build(self, input_shape: tuple[int, int, int], classes: int) -> nn.Module:
+    def build(self, input_shape: tuple[int, ...], classes: int) -> nn.Module:
         """Return the module; 272k parameters at the default size."""
         counts = self.config.blocks or ((self.config.depth - 2) // 6,) * 3
-        return _Module(counts, self.config.channels, input_shape[0], classes)
+        return _Module(counts, self.config.channels, image(input_shape)[0], classes)

@@ -46,7 +46,7 @@ class Taylor(Criterion):
             for batch in batches:
                 model.zero_grad(set_to_none=True)
                 with torch.enable_grad():
-                    objective(model, batch).backward()  # type: ignore[no-untyped-call]
+                    objective(model, batch).total.backward()  # type: ignore[no-untyped-call]
                 for group in groups:
                     for member in group.members:
                         self._add(member, model)

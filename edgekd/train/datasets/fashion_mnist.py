@@ -57,7 +57,7 @@ class FashionMnist(Source):
         # The largest set comes last, so that validation and calibration stay the same for every `train_size`.
         sizes = (self.config.validation_size, self.config.calibration_size, self.config.train_size)
         validation, calibration, train = (every.take(part) for part in balanced(every.labels, sizes, _SEED))
-        mean, std = statistics(train.images)
+        mean, std = statistics(train.inputs)
         return DataSet("fashion-mnist", train, validation, calibration, test, _CLASSES, mean, std)
 
     def _folder(self) -> Path:

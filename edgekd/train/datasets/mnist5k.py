@@ -35,7 +35,7 @@ class Mnist5k(Source):
         every = Split(images, labels)
         test, validation, train = (every.take(part) for part in balanced(labels, _SIZES, _SEED))
         calibration = train.take(balanced(train.labels, (_CALIBRATION,), _SEED)[0])
-        mean, std = statistics(train.images)
+        mean, std = statistics(train.inputs)
         names = tuple(str(digit) for digit in range(10))
         return DataSet("mnist5k", train, validation, calibration, test, names, mean, std)
 

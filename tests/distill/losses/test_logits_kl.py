@@ -3,6 +3,7 @@ from __future__ import annotations
 import torch
 
 from edgekd.distill.losses.logits_kl import LogitsKl
+from edgekd.train.answer import Answer
 
 
 def test_is_the_divergence_times_temperature_squared() -> None:
@@ -10,7 +11,9 @@ def test_is_the_divergence_times_temperature_squared() -> None:
     teacher = torch.tensor([[3.0, 0.0, 0.5], [1.0, 1.0, 2.0]], dtype=torch.float64)
     p_s, p_t = torch.softmax(student / 3, 1), torch.softmax(teacher / 3, 1)
     expected = 9 * (p_t * (p_t / p_s).log()).sum(1).mean()
-    assert torch.isclose(LogitsKl(LogitsKl.Config(temperature=3))(student, teacher, torch.zeros(2)), expected)
+    assert torch.isclose(
+        LogitsKl(LogitsKl.Config(temperature=3))(Answer(student), Answer(teacher), torch.zeros(2)), expected
+    )
 
 
 def test_gradient_keeps_its_size_at_high_temperature() -> None:
@@ -19,7 +22,7 @@ def test_gradient_keeps_its_size_at_high_temperature() -> None:
     sizes = []
     for temperature in (20.0, 80.0):
         z = student.clone().requires_grad_()
-        LogitsKl(LogitsKl.Config(temperature=temperature))(z, teacher, torch.zeros(8)).backward()
+        LogitsKl(LogitsKl.Config(temperature=temperature))(Answer(z), Answer(teacher), torch.zeros(8)).backward()
         assert z.grad is not None
         sizes.append(z.grad.norm().item())
     assert abs(sizes[0] / sizes[1] - 1) < 0.1

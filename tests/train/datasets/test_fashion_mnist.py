@@ -46,8 +46,8 @@ def test_sizes_are_as_asked_for_and_the_test_files_are_whole(folder: Path) -> No
 
 def test_decisions_rest_on_the_same_images_for_every_train_size(folder: Path) -> None:
     small, large = source(path=str(folder), train_size=100).load(), source(path=str(folder)).load()
-    assert np.array_equal(small.validation.images, large.validation.images)
-    assert np.array_equal(small.calibration.images, large.calibration.images)
+    assert np.array_equal(small.validation.inputs, large.validation.inputs)
+    assert np.array_equal(small.calibration.inputs, large.calibration.inputs)
 
 
 def test_files_that_are_nowhere_are_asked_for(tmp_path: Path) -> None:

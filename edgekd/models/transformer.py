@@ -1,0 +1,82 @@
+"""The transformer the built-in families share: pre-norm blocks of plain modules (Xiong et al. 2020).
+
+Attention is two matrix products with a softmax between them, not one fused operator: `blocks.0.attention.softmax` can
+be tapped, and export and quantization see what they know.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from edgekd.errors import UsageError
+
+
+class Attention(nn.Module):
+    """Multi-head self-attention over tokens (B, T, D); with `causal` tokens nobody looks ahead."""
+
+    def __init__(self, width: int, heads: int, causal: int = 0) -> None:
+        super().__init__()
+        self.heads, self.head_width = heads, width // heads
+        self.qkv = nn.Linear(width, 3 * width)
+        self.softmax = nn.Softmax(-1)
+        self.out = nn.Linear(width, width)
+        ahead = torch.full((causal, causal), -torch.inf).triu(1) if causal else torch.zeros(())
+        self.register_buffer("mask", ahead, persistent=False)
+        self.mask: Tensor
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return (B, T, D)."""
+        batch, tokens, width = x.shape
+        qkv = self.qkv(x).reshape(batch, tokens, 3, self.heads, self.head_width).permute(2, 0, 3, 1, 4)
+        q, k, v = qkv[0], qkv[1], qkv[2]
+        attended = self.softmax(q @ k.transpose(2, 3) * self.head_width**-0.5 + self.mask) @ v
+        out: Tensor = self.out(attended.transpose(1, 2).reshape(batch, tokens, width))
+        return out
+
+
+class Block(nn.Module):
+    """Attention and a feed-forward part, each added to what comes in."""
+
+    def __init__(self, width: int, heads: int, hidden: int, causal: int = 0) -> None:
+        super().__init__()
+        self.norm1 = nn.LayerNorm(width)
+        self.attention = Attention(width, heads, causal)
+        self.norm2 = nn.LayerNorm(width)
+        self.fc1 = nn.Linear(width, hidden)
+        self.act = nn.GELU()
+        self.fc2 = nn.Linear(hidden, width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return (B, T, D)."""
+        x = x + self.attention(self.norm1(x))
+        out: Tensor = x + self.fc2(self.act(self.fc1(self.norm2(x))))
+        return out
+
+
+class TokenEmbedding(nn.Module):
+    """Tokens (B, T) as vectors (B, T, D), each with that of its place."""
+
+    def __init__(self, vocabulary: int, tokens: int, width: int) -> None:
+        super().__init__()
+        self.token = nn.Embedding(vocabulary, width)
+        self.position = nn.Parameter(torch.zeros(1, tokens, width))
+        nn.init.normal_(self.token.weight, std=0.02)
+        nn.init.normal_(self.position, std=0.02)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """Return (B, T, D)."""
+        out: Tensor = self.token(tokens) + self.position
+        return out
+
+
+def blocks(depth: int, width: int, heads: int, expansion: float, causal: int = 0) -> nn.ModuleList:
+    """Return `depth` blocks; raises UsageError when the heads do not divide the width."""
+    if width % heads:
+        raise UsageError(f"a width of {width} cannot be dealt out to {heads} heads; choose a multiple of {heads}")
+    made = nn.ModuleList(Block(width, heads, round(width * expansion), causal) for _ in range(depth))
+    for module in made.modules():
+        if isinstance(module, nn.Linear):
+            nn.init.trunc_normal_(module.weight, std=0.02)
+            nn.init.zeros_(module.bias)
+    return made
