@@ -52,11 +52,9 @@ def pairs(
 
 
 def _features(student: Sequence[_Seen], teacher: Sequence[_Seen]) -> list[tuple[str, str]]:
+    blocks = _by_depth(_blocks(student), _blocks(teacher))
     ours, theirs = _maps(student), _maps(teacher)
-    both = [size for size in ours if size in theirs]
-    if both:
-        return [(ours[size], theirs[size]) for size in both]
-    return _by_depth(_blocks(student), _blocks(teacher))
+    return blocks or [(ours[size], theirs[size]) for size in ours if size in theirs]
 
 
 def _attention(student: Sequence[_Seen], teacher: Sequence[_Seen]) -> list[tuple[str, str]]:
@@ -74,7 +72,9 @@ _FINDERS: dict[Kind, Any] = {"features": _features, "attention": _attention, "em
 
 def _maps(every: Sequence[_Seen]) -> dict[tuple[int, ...], str]:
     """Return by (height, width) the last module that gives a map of that size."""
-    sizes = {seen.shape[2:]: seen.path for seen in every if len(seen.shape) == 4 and not seen.is_attention}
+    maps = [seen for seen in every if len(seen.shape) == 4 and not seen.is_attention]
+    # A sequence gives what the last of its parts gave, which is told more precisely.
+    sizes = {seen.shape[2:]: seen.path for seen in maps if not isinstance(seen.module, nn.Sequential)}
     return {size: path for size, path in sizes.items() if max(size) > 1}
 
 
@@ -87,6 +87,8 @@ def _blocks(every: Sequence[_Seen]) -> list[str]:
 
 def _by_depth(ours: Sequence[str], theirs: Sequence[str]) -> list[tuple[str, str]]:
     """Return every layer of the shorter network with the one at the same relative depth of the longer."""
+    if not ours or not theirs:
+        return []
     if len(ours) > len(theirs):
         return [(a, b) for b, a in _by_depth(theirs, ours)]
     return [(path, theirs[-(-(at + 1) * len(theirs) // len(ours)) - 1]) for at, path in enumerate(ours)]

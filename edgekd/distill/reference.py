@@ -12,8 +12,8 @@ from pathlib import Path
 
 from torch import nn
 
-from edgekd.artifact import ArtifactSet
-from edgekd.distill.teacher import EngineTeacher, Ensemble, ModuleTeacher, Teacher, digest_of_teacher
+from edgekd.artifact import ArtifactSet, digest_of_path
+from edgekd.distill.teacher import EngineTeacher, Ensemble, ModuleTeacher, Teacher
 from edgekd.errors import UsageError
 from edgekd.schema import digest_of
 from edgekd.stage import Context
@@ -51,14 +51,22 @@ def named(references: Sequence[str], artifacts: ArtifactSet, context: Context) -
     paths, digests = [], []
     for reference in references:
         if is_path(reference):
+            refuse_absent([reference])
             path = Path(reference)
-            digests.append(digest_of_teacher(path))
+            digests.append(digest_of_path(path))
         else:
             artifact = artifacts.newest(network=reference, scheme="fp32", written_as="torch")
             path = context.path(artifact)
             digests.append(artifact.digest)
         paths.append(path)
     return Named(digests[0] if len(digests) == 1 else digest_of(digests), tuple(paths))
+
+
+def refuse_absent(paths: Sequence[str]) -> None:
+    """Raise UsageError for a path at which nothing is."""
+    for path in paths:
+        if not Path(path).exists():
+            raise UsageError(f"teacher '{path}': there is no such file or folder", path)
 
 
 def is_path(reference: str) -> bool:

@@ -11,10 +11,9 @@ from torch import nn
 from edgekd.artifact import ArtifactSet
 from edgekd.distill import initialiser, schedule
 from edgekd.distill.initialiser import Initialiser
-from edgekd.distill.loss import create
-from edgekd.distill.reference import is_path, named
+from edgekd.distill.reference import is_path, named, refuse_absent
 from edgekd.distill.schedule import STUDENT, Phase
-from edgekd.distill.teach import TeachConfig, teach
+from edgekd.distill.teach import TeachConfig, refuse_unknown, teach
 from edgekd.errors import UsageError, suggestion
 from edgekd.figure import Figure
 from edgekd.models.build import build
@@ -50,12 +49,13 @@ class DistillStage(Stage[DistillConfig]):
         known = ["teacher"]
         for phase in phases:
             config = self._config(phase)
-            create(config.losses)
+            refuse_unknown(config)
             unknown = [name for name in config.teachers if name not in known and not is_path(name)]
             if unknown:
                 raise UsageError(
                     f"unknown teacher '{unknown[0]}'; {suggestion(unknown[0], known)}, or a path", unknown[0]
                 )
+            refuse_absent([name for name in config.teachers if name not in known])
             known.append(phase.network)
             needed = "teacher" in config.teachers and (config.losses or begins.needs_teacher)
             if needed and not artifacts.all(network="teacher", scheme="fp32", written_as="torch"):

@@ -30,6 +30,7 @@ from edgekd.train.batches import AugmentedBatches, Batches
 from edgekd.train.dataset import DataSet, Split
 from edgekd.train.evaluate import logits
 from edgekd.train.loop import History, LoopConfig, train
+from edgekd.train.optimizer import chosen
 from edgekd.train.parallel import peers
 from edgekd.train.task import task_called
 
@@ -116,6 +117,12 @@ def teach(
     return train(
         model, batches, objective, config, folder=folder / key[:16], title=title, progress=context.progress, score=score
     )
+
+
+def refuse_unknown(config: TeachConfig) -> None:
+    """Raise UsageError for a loss, an optimizer or an option of theirs that does not exist, before any training."""
+    create(config.losses)
+    chosen(config)
 
 
 def with_labels_of(home: DataSet, other: DataSet, losses: dict[str, Loss], label_weight: float) -> DataSet:

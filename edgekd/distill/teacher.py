@@ -12,10 +12,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from edgekd.artifact import digest_of_path
 from edgekd.distill.taps import Taps
 from edgekd.errors import UsageError
-from edgekd.runtime.load import BundleError, load
+from edgekd.runtime.load import load
 from edgekd.runtime.session import open_session
 from edgekd.train.evaluate import laid_out
 
@@ -53,7 +52,7 @@ class EngineTeacher:
         self._path = path
         try:
             self._answer = _answering(path, threads or os.cpu_count() or 1)
-        except (BundleError, ImportError, OSError, RuntimeError, ValueError) as error:
+        except Exception as error:  # every runtime raises errors of its own
             raise UsageError(f"teacher '{path}' cannot be opened: {' '.join(str(error).split())}", str(path)) from error
 
     def __call__(self, inputs: Tensor, sources: Sequence[str]) -> list[Tensor]:
@@ -83,13 +82,6 @@ class Ensemble:
         said = torch.stack([member(inputs, [""])[0].log_softmax(-1) for member in self._members])
         mean = said.logsumexp(0) - float(np.log(len(self._members)))
         return [mean for _ in sources]
-
-
-def digest_of_teacher(path: Path) -> str:
-    """Return the digest of a teacher's file or folder; raises UsageError when it is not there."""
-    if not path.exists():
-        raise UsageError(f"teacher '{path}': there is no such file or folder", str(path))
-    return digest_of_path(path)
 
 
 def _answering(path: Path, threads: int) -> Callable[[NDArray[Any]], NDArray[Any]]:

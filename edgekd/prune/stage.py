@@ -10,8 +10,7 @@ import torch
 from torch import nn
 
 from edgekd.artifact import Artifact, ArtifactSet
-from edgekd.distill.loss import create as create_losses
-from edgekd.distill.teach import teach
+from edgekd.distill.teach import refuse_unknown, teach
 from edgekd.errors import EdgekdError, UsageError
 from edgekd.figure import Figure
 from edgekd.models.kernels import kernels, macs, parameters
@@ -48,7 +47,7 @@ class PruneStage(Stage[PruneConfig]):
             costs.limit(0.0, None, artifacts, context)
         recovery = self.config.recovery
         if recovery is not None:
-            create_losses(recovery.losses)
+            refuse_unknown(recovery)
         if recovery is not None and self.config.steps > 1 and self.config.between_epochs > recovery.epochs:
             raise UsageError(
                 f"stages.prune: between_epochs ({self.config.between_epochs}) is more than recovery.epochs "

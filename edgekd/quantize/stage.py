@@ -12,8 +12,7 @@ import torch
 from torch import nn
 
 from edgekd.artifact import Artifact, ArtifactSet, TensorSpec
-from edgekd.distill.loss import create as create_losses
-from edgekd.distill.teach import TeachConfig, teach
+from edgekd.distill.teach import TeachConfig, refuse_unknown, teach
 from edgekd.export.onnx_file import INPUT, OUTPUT, write
 from edgekd.figure import Figure
 from edgekd.quantize import checkpoint as checkpoint_of_variant
@@ -80,7 +79,7 @@ class QuantizeStage(Stage[QuantizeConfig]):
         for name in context.target.schemes():
             scheme_named(name)
         create_observer(self.config.observer, self.config.observer_options)
-        create_losses(self.config.qat.losses)
+        refuse_unknown(self.config.qat)
 
     def run(self, artifacts: ArtifactSet, context: Context) -> ArtifactSet:
         """Return the artifacts with `<network>/<scheme>/torch` and `/onnx` added for every scheme of the target."""

@@ -27,7 +27,8 @@ from edgekd.train.data import load, normalised, recorded
 from edgekd.train.dataset import DataSet
 from edgekd.train.judging import judged
 from edgekd.train.loop import LoopConfig, Terms, train
-from edgekd.train.task import Task, task_called
+from edgekd.train.optimizer import chosen
+from edgekd.train.task import IGNORED, Task, task_called
 
 log = logging.getLogger("edgekd")
 
@@ -58,6 +59,7 @@ class TeacherStage(Stage[TeacherConfig]):
         del artifacts
         data = load(context.recipe.data)
         augmentation(context.recipe.data)
+        chosen(self.config)
         with torch.random.fork_rng(devices=[]):
             build(context.recipe.model, data.input_shape, data.classes)
 
@@ -136,7 +138,8 @@ class TeacherStage(Stage[TeacherConfig]):
 
     def _refuse_weak(self, percent: float, data: DataSet) -> None:
         """Raise UsageError for a teacher that has nothing to teach."""
-        labels = data.validation.labels
+        every = data.validation.labels
+        labels = every[every != IGNORED]
         guess = float(np.bincount(labels).max()) / len(labels)
         chance = 100 * (guess + 3 * math.sqrt(guess * (1 - guess) / len(labels)))
         limit = max(chance, self.config.min_accuracy or 0)

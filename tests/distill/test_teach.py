@@ -8,9 +8,15 @@ import torch
 import torch.nn.functional as F
 
 from edgekd.artifact import ArtifactSet
+from edgekd.distill.loss import LOSSES
 from edgekd.distill.teach import TeachConfig, teach
 from edgekd.errors import EdgekdError, UsageError
+from edgekd.export import onnx_file
+from edgekd.models.build import build
+from edgekd.recipe import ModelSpec
 from edgekd.stage import Context
+from edgekd.train import checkpoint
+from edgekd.train.stage import TeacherStage
 from tests.distill.tiny_run import context, with_teacher
 from tests.models import ResidualCnn
 
@@ -110,3 +116,80 @@ def test_random_numbers_drawn_before_do_not_matter(artifacts: ArtifactSet, root:
         teach(model, artifacts, context(root), config, folder=tmp_path / str(drawn), title="student")
         found.append(weights(model))
     np.testing.assert_array_equal(*found)
+
+
+@pytest.mark.parametrize("keep", ["top-k", "nucleus"])
+def test_a_store_of_the_likeliest_classes_teaches_almost_the_same(
+    artifacts: ArtifactSet, root: Path, tmp_path: Path, keep: str
+) -> None:
+    run = context(root)
+    whole = taught(artifacts, run, tmp_path / "whole", losses={"logits-kl": {"temperature": 1}})
+    cut = taught(
+        artifacts, run, tmp_path / "cut", losses={"logits-kl": {"temperature": 1}}, store={"keep": keep, "k": 3}
+    )
+    assert np.allclose(weights(whole), weights(cut), atol=0.05)
+    assert not np.array_equal(weights(whole), weights(cut))
+
+
+def test_an_onnx_file_teaches_as_its_network_does(artifacts: ArtifactSet, root: Path, tmp_path: Path) -> None:
+    run = context(root)
+    path = tmp_path / "teacher.onnx"
+    onnx_file.write(checkpoint.load(run.path(artifacts.newest(network="teacher"))), path, (1, 12, 12))
+    own, other = (
+        taught(artifacts, run, tmp_path / name, teachers=[reference])
+        for name, reference in (("own", "teacher"), ("other", str(path)))
+    )
+    assert np.allclose(weights(own), weights(other), atol=0.15)  # BatchNorm makes much of the last bit
+
+
+def test_several_teachers_are_asked_together(artifacts: ArtifactSet, root: Path, tmp_path: Path) -> None:
+    run = context(root)
+    twice = taught(artifacts, run, tmp_path / "twice", teachers=["teacher", "teacher"], losses={"logits-kl": {}})
+    once = taught(artifacts, run, tmp_path / "once", losses={"logits-kl": {}})
+    assert np.allclose(weights(twice), weights(once), atol=0.05)  # the mean of two that agree, as log-probabilities
+
+
+def test_every_loss_teaches_from_the_store(artifacts: ArtifactSet, root: Path, tmp_path: Path) -> None:
+    run = context(root)
+    for name in LOSSES.names():
+        taught(artifacts, run, tmp_path / name, epochs=1, losses={name: {"weight": 0.1}})
+
+
+def test_early_stopping_judges_by_validation(artifacts: ArtifactSet, root: Path, tmp_path: Path) -> None:
+    model = student()
+    config = TeachConfig.model_validate({**CONFIG, "epochs": 30, "patience": 2})
+    history = teach(model, artifacts, context(root), config, folder=tmp_path, title="student")
+    assert 3 <= history.epochs < 30
+    assert len(history.scores) == history.epochs
+
+
+def test_a_text_encoder_is_taught_with_attention_and_features(tmp_path: Path) -> None:
+    small = {"name": "text-encoder", "options": {"depth": 2, "width": 16, "heads": 2}}
+    run = context(tmp_path, model=small, data={"factory": "tests.distill.tiny_run:texts"})
+    stage = TeacherStage(TeacherStage.Config(epochs=2, batch=32, learning_rate=0.01, optimizer="adamw"))
+    artifacts = stage.run(ArtifactSet(), run)
+    torch.manual_seed(0)
+    model = build(ModelSpec(name="text-encoder", options={"depth": 1, "width": 8, "heads": 2}), (20,), 2)
+    config = TeachConfig.model_validate(
+        {**CONFIG, "optimizer": "adamw", "learning_rate": 0.01, "losses": {"featalign": {"attention": 1}, "rkd": {}}}
+    )
+    history = teach(model, artifacts, run, config, folder=tmp_path / "t", title="student")
+    assert history.losses[-1] < history.losses[0]
+
+
+def test_a_language_model_is_taught_token_by_token(tmp_path: Path) -> None:
+    small = {"name": "causal-lm", "options": {"depth": 1, "width": 16, "heads": 2}}
+    run = context(tmp_path, model=small, data={"factory": "tests.distill.tiny_run:next_tokens"})
+    stage = TeacherStage(TeacherStage.Config(epochs=4, batch=16, learning_rate=0.02, optimizer="adamw"))
+    artifacts = stage.run(ArtifactSet(), run)
+    teacher = artifacts.newest(network="teacher")
+    assert teacher.figure("bits_per_token").value < 2.5
+    assert teacher.figure("ece").samples == 64 * 20
+    torch.manual_seed(0)
+    model = build(ModelSpec(name="causal-lm", options={"depth": 1, "width": 8, "heads": 2}), (20,), 6)
+    losses = {"taid": {}, "first": {"k": 3}}
+    config = TeachConfig.model_validate(
+        {**CONFIG, "optimizer": "adamw", "learning_rate": 0.02, "losses": losses, "store": {"keep": "top-k", "k": 4}}
+    )
+    history = teach(model, artifacts, run, config, folder=tmp_path / "t", title="student")
+    assert history.losses[-1] < 0.9 * history.losses[0]

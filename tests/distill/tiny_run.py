@@ -32,6 +32,37 @@ def quadrants(samples: int = 256) -> DataSet:
     return DataSet("quadrants", train, split(64, 1), split(32, 2), split(64, 3), names, mean, std)
 
 
+def unlabelled() -> DataSet:
+    """Other images of the same shape, whose two labels mean something else."""
+    data = quadrants(128)
+    parts = {name: Split(split.inputs, split.labels % 2) for name, split in data.splits.items()}
+    return DataSet("unlabelled", **parts, class_names=("a", "b"), mean=data.mean, std=data.std)
+
+
+def texts() -> DataSet:
+    """Twenty tokens of six; the label says whether they are large on average."""
+
+    def part(samples: int, seed: int) -> Split:
+        tokens = np.random.default_rng(seed).integers(0, 6, (samples, 20))
+        return Split(tokens, (tokens.mean(1) > 2.5).astype(np.int64))
+
+    return DataSet("texts", part(256, 0), part(64, 1), part(32, 2), part(64, 3), ("small", "large"), (), ())
+
+
+def next_tokens() -> DataSet:
+    """Six tokens that count up, one step in four at random."""
+
+    def part(samples: int, seed: int) -> Split:
+        random = np.random.default_rng(seed)
+        steps = np.where(random.random((samples, 21)) < 0.75, 1, random.integers(0, 6, (samples, 21)))
+        tokens = np.cumsum(steps, 1) % 6
+        return Split(tokens[:, :-1].copy(), tokens[:, 1:].copy())
+
+    names = tuple("abcdef")
+    parts = [part(256, 0), part(64, 1), part(32, 2), part(64, 3)]
+    return DataSet("next-tokens", *parts, names, (), (), task="language-model")
+
+
 def recipe(**changes: Any) -> Recipe:
     plain: dict[str, Any] = {
         "model": {"factory": "tests.models:ResidualCnn"},

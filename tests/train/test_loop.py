@@ -12,9 +12,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from edgekd.errors import TrainingError
+from edgekd.errors import TrainingError, UsageError
 from edgekd.recipe import DataSpec
 from edgekd.stage import Advance, Progress
+from edgekd.train import resume
 from edgekd.train.augment import augmentation
 from edgekd.train.data import normalised
 from edgekd.train.evaluate import accuracy, logits
@@ -200,3 +201,79 @@ def test_weights_that_are_not_finite_never_become_a_good_epoch(tmp_path: Path) -
     undisturbed = fresh()
     train(undisturbed, augmented, Interrupting(), CONFIG, folder=tmp_path / "other", title="test")
     assert same(resumed, undisturbed)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"ema": 0.9},
+        {"precision": "bf16"},
+        {"precision": "fp16"},
+        {"patience": 3},
+        {"optimizer": "dot"},
+        {"ema": 0.9, "patience": 1, "clip": 0.5},
+    ],
+    ids=lambda change: "-".join(f"{key}-{value}" for key, value in change.items()),
+)
+def test_every_way_of_training_learns_and_resumes_to_the_bit(tmp_path: Path, change: dict[str, object]) -> None:
+    config = CONFIG.replace(**{"epochs": 4, "learning_rate": 0.05, **change})
+    undisturbed, history = run(tmp_path / "a", config)
+    assert history.losses[-1] < history.losses[0]
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path / "b", config, Interrupting(15))
+    torch.manual_seed(99)
+    resumed, again = run(tmp_path / "b", config, model=Noisy())
+    assert same(undisturbed, resumed)
+    assert (history.losses, history.scores) == (again.losses, again.scores)
+
+
+def test_the_average_over_all_steps_is_what_stays(tmp_path: Path) -> None:
+    model, averaged = fresh(), {}
+
+    def follow(step: int, trained: nn.Module) -> None:
+        decay = 0.8 if step else 0.0
+        for name, tensor in trained.state_dict().items():
+            old = averaged.get(name, tensor)
+            averaged[name] = decay * old + (1 - decay) * tensor if tensor.is_floating_point() else tensor.clone()
+
+    config = CONFIG.replace(epochs=2, ema=0.8)
+    train(model, batches(), Interrupting(), config, folder=tmp_path, title="test", on_step=follow)
+    for name, tensor in model.state_dict().items():
+        if tensor.is_floating_point():
+            assert torch.allclose(tensor, averaged[name], atol=1e-6)
+
+
+def test_training_stops_without_progress_and_takes_the_best(tmp_path: Path) -> None:
+    model, scores = fresh(), iter([1.0, 3.0, 2.0, 2.5, 9.0])
+    kept: list[dict[str, Tensor]] = []
+
+    def score(judged: nn.Module) -> float:
+        kept.append({name: tensor.clone() for name, tensor in judged.state_dict().items()})
+        return next(scores)
+
+    config = CONFIG.replace(epochs=5, patience=2)
+    history = train(model, batches(), Interrupting(), config, folder=tmp_path, title="test", score=score)
+    assert history.scores == (1.0, 3.0, 2.0, 2.5)
+    assert all(torch.equal(tensor, kept[1][name]) for name, tensor in model.state_dict().items())
+    again = fresh()
+    assert train(again, batches(), Interrupting(), config, folder=tmp_path, title="test", score=score) == history
+    assert same(model, again)
+
+
+def test_patience_needs_something_to_judge_by(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="patience needs something to judge epochs by"):
+        train(fresh(), batches(), Interrupting(), CONFIG.replace(patience=1), folder=tmp_path, title="test")
+
+
+def test_dot_and_fp16_exclude_each_other(tmp_path: Path) -> None:
+    config = CONFIG.replace(optimizer="dot", precision="fp16")
+    with pytest.raises(UsageError, match="choose precision bf16 or fp32"):
+        train(fresh(), batches(), Interrupting(), config, folder=tmp_path, title="test")
+
+
+def test_the_loss_scale_is_kept_with_the_training(tmp_path: Path) -> None:
+    run(tmp_path, CONFIG.replace(epochs=1, precision="fp16"))
+    state = resume.read(tmp_path)
+    assert state is not None
+    assert state.loss_scale is not None
+    assert state.loss_scale > 1

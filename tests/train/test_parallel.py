@@ -1,0 +1,108 @@
+"""Two processes train as one would: real processes, gloo, the same losses and weights."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from edgekd.errors import UsageError
+from edgekd.train.answer import Answer
+from edgekd.train.batches import Batch
+from edgekd.train.parallel import Peers, plain
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def together(tmp_path: Path, size: int, case: str, *options: str) -> list[dict[str, Any]]:
+    """Run tests.train.peer in so many processes, as torchrun would start them, and return what each of them tells."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    started = []
+    for rank in range(size):
+        environment = os.environ | {
+            "RANK": str(rank),
+            "WORLD_SIZE": str(size),
+            "LOCAL_RANK": str(rank),
+            "MASTER_ADDR": "127.0.0.1",
+            "MASTER_PORT": port,
+            "OMP_NUM_THREADS": "1",
+        }
+        command = [sys.executable, "-m", "tests.train.peer", case, str(tmp_path / f"{case}-{size}"), *options]
+        started.append(
+            subprocess.Popen(
+                command, cwd=ROOT, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+            )
+        )
+    told = []
+    for process in started:
+        out, err = process.communicate(timeout=240)
+        assert process.returncode == 0, err
+        told.append(json.loads(out.splitlines()[-1]))
+    return told
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "dot"])
+def test_two_processes_have_the_loss_curve_of_one(tmp_path: Path, optimizer: str) -> None:
+    (alone,) = together(tmp_path, 1, "train", optimizer)
+    first, second = together(tmp_path, 2, "train", optimizer)
+    assert first["losses"] == second["losses"]
+    assert np.allclose(first["losses"], alone["losses"], atol=1e-4)
+    assert len(alone["steps"]) == 24
+    assert np.allclose(first["steps"], alone["steps"], atol=1e-4)
+    assert alone["losses"][-1] < alone["losses"][0]
+    assert np.allclose(first["weights"], alone["weights"], atol=1e-4)
+    assert first["weights"] == second["weights"]
+
+
+def test_a_dead_loss_is_noticed_in_every_process(tmp_path: Path) -> None:
+    """DDP's wrapper renames the modules; a public distiller trained for months beside that with a loss of zero."""
+    for told in together(tmp_path, 2, "dead"):
+        assert "distillation loss 'dead' is dead" in told["error"]
+
+
+def test_a_tapped_module_keeps_its_path_inside_the_wrapper(tmp_path: Path) -> None:
+    (alone,) = together(tmp_path, 1, "tapped")
+    first, second = together(tmp_path, 2, "tapped")
+    assert np.allclose(first["losses"], alone["losses"], atol=1e-4)
+    assert first["beside"] == second["beside"]
+    assert np.allclose(first["beside"], alone["beside"], atol=1e-4)
+
+
+def test_a_killed_training_goes_on_in_both(tmp_path: Path) -> None:
+    undisturbed = together(tmp_path / "a", 2, "train", "sgd")
+    assert together(tmp_path / "b", 2, "train", "sgd", "2")[0]["losses"] == undisturbed[0]["losses"][:2]
+    resumed = together(tmp_path / "b", 2, "train", "sgd")
+    assert resumed[0]["losses"] == undisturbed[0]["losses"]
+    assert resumed[1]["weights"] == undisturbed[0]["weights"]
+
+
+def test_samples_are_dealt_out_once_and_evenly() -> None:
+    batch = Batch(torch.arange(6.0)[:, None], torch.arange(6), Answer(torch.arange(12.0).view(6, 2)))
+    shares = [Peers(rank, 3).share(batch) for rank in range(3)]
+    assert sorted(label for share in shares for label in share.labels.tolist()) == list(range(6))
+    for share in shares:
+        assert share.teacher is not None
+        assert torch.equal(share.inputs[:, 0], share.labels.float())
+        assert torch.equal(share.teacher.logits[:, 0], 2 * share.labels.float())
+
+
+def test_a_batch_that_cannot_be_dealt_out_is_refused() -> None:
+    with pytest.raises(UsageError, match="a batch of 5 cannot be dealt out evenly to 2 processes"):
+        Peers(0, 2).share(Batch(torch.zeros(5, 1), torch.zeros(5)))
+
+
+def test_the_network_inside_a_wrapper_is_found() -> None:
+    network = nn.Linear(2, 2)
+    assert plain(network) is network
+    assert plain(torch.compile(network)) is network
