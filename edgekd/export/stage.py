@@ -25,7 +25,7 @@ from edgekd.figure import Figure
 from edgekd.schema import Field, Schema
 from edgekd.stage import Context, Stage
 from edgekd.target import FLOAT_SCHEMES
-from edgekd.train import checkpoint
+from edgekd.train import checkpoint, data
 
 log = logging.getLogger("edgekd")
 Array = NDArray[np.float32]
@@ -68,6 +68,13 @@ class ExportStage(Stage[ExportConfig]):
             said = ", ".join(known)
             raise UsageError(f"target '{context.target.name}' names the runtime '{unknown[0]}'; known: {said}")
         backends(context)
+        dataset = data.load(context.recipe.data)
+        if dataset.is_text:
+            raise UsageError(
+                f"data set '{dataset.name}' holds texts; networks that read texts can be trained and distilled, but "
+                "not exported yet: use edgekd.distill.teach from Python, or data of images",
+                dataset.name,
+            )
         if not any(artifact.digest for artifact in artifacts.all(written_as="torch")):  # promised, not trained yet
             refuse_unexportable(context)
 

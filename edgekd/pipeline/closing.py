@@ -28,7 +28,7 @@ from edgekd.target import FLOAT_SCHEMES
 from edgekd.train import data
 from edgekd.train.dataset import DataSet
 
-_SHOWN = ("accuracy_percent", "accuracy_drop", "size_mb", "peak_memory_mb")
+_SHOWN = ("accuracy_percent", "accuracy_drop", "ece", "adaptive_ece", "brier", "size_mb", "peak_memory_mb")
 _COUNTED = ("parameters", "macs")
 
 

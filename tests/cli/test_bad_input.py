@@ -38,6 +38,19 @@ NAMES = {
         stages(**SPACE, distill={"losses": {"logit-kl": {}}}),
         r"mine\.yaml:\d+: unknown name 'logit-kl' .*did you mean 'logits-kl'",
     ),
+    "optimizer": (stages(teacher={"optimizer": "sdg"}), r"mine\.yaml:\d+: unknown name 'sdg' .*did you mean 'sgd'"),
+    "schedule": (
+        stages(**SPACE, distill={"schedule": "generation"}),
+        r"mine\.yaml:\d+: unknown name 'generation' .*did you mean 'generations'",
+    ),
+    "teacher": (
+        stages(**SPACE, distill={"teachers": ["techer"]}),
+        r"mine\.yaml:\d+: unknown teacher 'techer'; did you mean 'teacher'",
+    ),
+    "texts": (
+        {"data": {"name": "python-topics"}, "model": {"name": "text-encoder"}},
+        r"mine\.yaml:\d+: data set 'python-topics' holds texts; .* not exported yet",
+    ),
     "criterion": (
         stages(**SPACE, prune={"speedup": 1.2, "criterion": "tailor"}),
         r"mine\.yaml:\d+: unknown name 'tailor' .*did you mean 'taylor'",

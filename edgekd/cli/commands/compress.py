@@ -71,6 +71,11 @@ def command(
         logging.getLogger("edgekd").info("this run has ended before (%s); its verdict is replayed", report.finished_at)
     else:
         _needs_torch()
+        if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+            raise UsageError(
+                "compress measures and trains in one process, and torchrun has started several; start it without, or "
+                "train with several processes from Python: edgekd.train.parallel.joined"
+            )
         # Training threads spin while they wait for each other, which crawls as soon as anything else runs. A hundredth
         # of the default costs nothing on a quiet machine (sleeping at once costs 15 %) and helps as much on a busy one.
         os.environ.setdefault("GOMP_SPINCOUNT", "3000")
