@@ -36,8 +36,11 @@ class Loss(nn.Module, ABC):
     """Whether the value of a batch is the mean over its samples' own values, and so independent of the batch size."""
     uses_labels: ClassVar[bool] = False
     """Whether it looks at the labels, and so needs data that have those of the task."""
-    experimental: ClassVar[bool] = True
-    """Whether it has not beaten logits-kl in `tools/bench_losses.py`; docs/distillation.md has the figures."""
+    experimental: ClassVar[bool] = False
+    """Whether it has not beaten logits-kl in `tools/bench_losses.py`; docs/distillation.md has the figures.
+
+    Such a loss says so in the first line of its file, which is what `edgekd list losses` shows, and in every training.
+    """
 
     def __init__(self, config: Config) -> None:
         super().__init__()

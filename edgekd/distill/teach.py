@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -33,6 +34,8 @@ from edgekd.train.loop import History, LoopConfig, train
 from edgekd.train.optimizer import chosen
 from edgekd.train.parallel import peers
 from edgekd.train.task import task_called
+
+log = logging.getLogger("edgekd")
 
 MOST_VIEWS = 8
 """Views where a recipe names no number: variety enough for small data at a fraction of the training's cost."""
@@ -154,6 +157,8 @@ class Lesson:
         """Find out who teaches; raises UsageError for an unknown loss or teacher, or data that do not fit the run's."""
         self._context, self._config, self._spec = context, config, spec
         self._losses = create(config.losses)
+        for name in (name for name, loss in self._losses.items() if loss.experimental):
+            log.warning("loss '%s' is experimental: it has not beaten logits-kl; see docs/distillation.md", name)
         home = data.load(context.recipe.data)
         self._dataset = with_labels_of(home, data.load(spec), self._losses, config.label_weight)
         self._teacher = named(config.teachers, artifacts, context) if self._losses else None

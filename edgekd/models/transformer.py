@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from edgekd.errors import UsageError
+from edgekd.schema import Field, Schema
 
 
 class Attention(nn.Module):
@@ -67,6 +68,37 @@ class TokenEmbedding(nn.Module):
     def forward(self, tokens: Tensor) -> Tensor:
         """Return (B, T, D)."""
         out: Tensor = self.token(tokens) + self.position
+        return out
+
+
+class TextSize(Schema):
+    """Size of a transformer that reads characters."""
+
+    vocabulary: int = Field(default=128, ge=2, le=1_000_000, description="tokens there are; 128: characters")
+    depth: int = Field(default=4, ge=1, le=64, description="blocks")
+    width: int = Field(default=96, ge=1, le=4096, description="values of a token")
+    heads: int = Field(default=4, ge=1, le=64, description="attention heads; they divide the width")
+    expansion: float = Field(default=2.0, gt=0, le=16, description="hidden units of a block, by its width")
+
+
+class TextTransformer(nn.Module):
+    """Tokens (B, T) to logits: (B, K) from their mean or, `causal`, (B, T, K) from each and those before it."""
+
+    def __init__(self, size: TextSize, tokens: int, classes: int, *, causal: bool) -> None:
+        super().__init__()
+        self.embedding = TokenEmbedding(size.vocabulary, tokens, size.width)
+        self.blocks = blocks(size.depth, size.width, size.heads, size.expansion, tokens if causal else 0)
+        self.norm = nn.LayerNorm(size.width)
+        self.head = nn.Linear(size.width, classes)
+        self.causal = causal
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """Return the logits."""
+        x = self.embedding(tokens)
+        for block in self.blocks:
+            x = block(x)
+        x = self.norm(x)
+        out: Tensor = self.head(x if self.causal else x.mean(1))
         return out
 
 

@@ -71,8 +71,8 @@ def train(
         state = state.replace(compiled=not together.any(not pays(model, first, objective, left)))
     network = together.wrapped(compiled(model) if state.compiled else model)
     scaler = torch.amp.GradScaler(first.inputs.device.type, enabled=config.precision == "fp16")
-    if state.loss_scale is not None:
-        scaler.load_state_dict({**scaler.state_dict(), "scale": state.loss_scale})
+    if state.scaler is not None:
+        scaler.load_state_dict(state.scaler)
     with (progress or Progress()).task(title, steps) as advance:
         advance(state.history.epochs * len(batches))
         for epoch in range(state.history.epochs, config.epochs):
@@ -90,8 +90,7 @@ def train(
                 images=state.history.images + samples,
                 seconds=state.history.seconds + time.perf_counter() - started,
             )
-            scale = scaler.get_scale() if scaler.is_enabled() else None
-            state = state.replace(history=done, loss_scale=scale)
+            state = state.replace(history=done, scaler=scaler.state_dict() or None)
             if together.leads:
                 resume.write(folder, state, parts)
             together.wait()
@@ -142,7 +141,7 @@ def _judged(parts: Parts, history: History, config: LoopConfig, score: Callable[
     if score is None:
         return history
     judged = parts.averaged.module if isinstance(parts.averaged, AveragedModel) else parts.model
-    found = score(judged)
+    found = peers().of_leader(score(judged))
     if config.patience is not None and found > max(history.scores, default=-math.inf):
         parts.best = {name: tensor.clone() for name, tensor in judged.state_dict().items()}
     return history.replace(scores=(*history.scores, found))

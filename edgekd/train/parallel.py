@@ -64,6 +64,14 @@ class Peers:
         dist.all_reduce(shared)
         return float(shared) / self.size
 
+    def of_leader(self, value: float) -> float:
+        """Return the number the first process has, so that all decide alike."""
+        if self.size == 1:
+            return value
+        shared = torch.tensor([value], dtype=torch.float64)
+        dist.broadcast(shared, 0)
+        return float(shared)
+
     def any(self, flag: bool) -> bool:
         """Return whether a flag is up in any of the processes."""
         return self.mean(float(flag)) > 0

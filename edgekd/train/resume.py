@@ -42,8 +42,8 @@ class State(Schema):
 
     fingerprint: str
     history: History
-    loss_scale: float | None = None
-    """The factor of the loss where gradients are half precision."""
+    scaler: dict[str, float] | None = None
+    """The state of the loss scaler where gradients are half precision."""
     compiled: bool | None = None
     """Whether torch.compile was found to pay; None where nobody asked."""
 

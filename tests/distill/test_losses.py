@@ -151,6 +151,11 @@ def test_another_width_is_bridged_by_what_is_trained_beside(name: str, kind: str
 
 
 @pytest.mark.parametrize("name", LOSSES.names())
+def test_one_that_has_not_won_says_so_where_it_is_listed(name: str) -> None:
+    assert LOSSES.help(name).endswith("; experimental.") == LOSSES.get(name).experimental
+
+
+@pytest.mark.parametrize("name", LOSSES.names())
 def test_its_state_survives_a_checkpoint(name: str) -> None:
     """After some steps a fresh loss, loaded with what was saved, goes on as the first one does."""
     wide = replace(answer("cnn", 1), features=tuple(torch.cat([f, f], 1) for f in answer("cnn", 1).features))

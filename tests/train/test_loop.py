@@ -275,5 +275,6 @@ def test_the_loss_scale_is_kept_with_the_training(tmp_path: Path) -> None:
     run(tmp_path, CONFIG.replace(epochs=1, precision="fp16"))
     state = resume.read(tmp_path)
     assert state is not None
-    assert state.loss_scale is not None
-    assert state.loss_scale > 1
+    assert state.scaler is not None
+    assert state.scaler["scale"] > 1
+    assert state.scaler["_growth_tracker"] == 6

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -23,8 +21,6 @@ class LogitsKl(Loss):
         """Options of the loss."""
 
         temperature: float = Field(default=4.0, gt=0, le=100, description="T: softens both distributions")
-
-    experimental: ClassVar[bool] = False
 
     config: Config
 

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
-from edgekd.distill.layer_map import Kind
+from edgekd.distill.last_features import LastFeatures
 from edgekd.distill.loss import Loss
-from edgekd.distill.projection import at_one_resolution, projection
 from edgekd.distill.relation import diverging_similarities
 from edgekd.schema import Field
 from edgekd.train.answer import Answer
 
 
-class Msdcrd(Loss):
+class Msdcrd(LastFeatures):
     """Which sample of the batch, and which channel, a local part of the last features resembles, at several scales.
 
     Windows of several sizes that split a map into local samples, and contrast over samples and over channels within one
@@ -32,28 +29,12 @@ class Msdcrd(Loss):
         temperature: float = Field(default=0.1, gt=0, le=100, description="of the similarities")
         channels: float = Field(default=1.0, ge=0, le=1e6, description="weight of the contrast over channels")
 
-    mean_of_samples: ClassVar[bool] = False  # it compares samples with each other
-
     config: Config
-
-    def __init__(self, config: Config) -> None:
-        super().__init__(config)
-        self.projection: nn.Module = nn.Identity()
-
-    @property
-    def needs(self) -> frozenset[Kind]:
-        """Return the features."""
-        return frozenset({"features"})
-
-    def prepare(self, student: Answer, teacher: Answer, steps: int) -> None:
-        """Make the projection."""
-        del steps
-        self.projection = projection(student.features[-1], teacher.features[-1])
 
     def compare(self, student: Answer, teacher: Answer, labels: Tensor) -> Tensor:
         """Return the mean over scales; labels are not looked at."""
         del labels
-        ours, theirs = at_one_resolution(self.projection(student.features[-1]), teacher.features[-1])
+        ours, theirs = self.last(student, teacher)
         found = []
         for scale in self.config.scales:
             s, t = _windows(ours, scale), _windows(theirs, scale)

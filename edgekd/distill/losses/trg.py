@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
-from edgekd.distill.layer_map import Kind
+from edgekd.distill.last_features import LastFeatures
 from edgekd.distill.loss import Loss
-from edgekd.distill.projection import at_one_resolution, projection
 from edgekd.distill.relation import diverging_similarities
 from edgekd.schema import Field
 from edgekd.train.answer import Answer
 
 
-class Trg(Loss):
+class Trg(LastFeatures):
     """Neighbours in the graph of a batch's patches, patches across both networks, and patches within an image.
 
     The graph of all patches, matching each node's neighbours, a contrast of nodes across the networks and the
@@ -34,29 +31,13 @@ class Trg(Loss):
         across: float = Field(default=1.0, ge=0, le=1e6, description="weight of the contrast across the networks")
         within: float = Field(default=1.0, ge=0, le=1e6, description="weight of the similarities within an image")
 
-    mean_of_samples: ClassVar[bool] = False  # it compares samples with each other
-
     config: Config
-
-    def __init__(self, config: Config) -> None:
-        super().__init__(config)
-        self.projection: nn.Module = nn.Identity()
-
-    @property
-    def needs(self) -> frozenset[Kind]:
-        """Return the features."""
-        return frozenset({"features"})
-
-    def prepare(self, student: Answer, teacher: Answer, steps: int) -> None:
-        """Make the projection."""
-        del steps
-        self.projection = projection(student.features[-1], teacher.features[-1])
 
     def compare(self, student: Answer, teacher: Answer, labels: Tensor) -> Tensor:
         """Return the weighted sum of the three terms of the last features; labels are not looked at."""
         del labels
         config = self.config
-        ours, theirs = at_one_resolution(self.projection(student.features[-1]), teacher.features[-1])
+        ours, theirs = self.last(student, teacher)
         ours, theirs = self._patches(ours), self._patches(theirs)
         nodes, taught = ours.flatten(0, 1), theirs.flatten(0, 1)
         across = diverging_similarities(nodes[None], taught[None], taught[None], config.temperature)
