@@ -27,8 +27,9 @@ from scipy import stats
 from edgekd import cache
 from edgekd import target as targets
 from edgekd.artifact import ArtifactSet
+from edgekd.distill.lesson import Lesson
 from edgekd.distill.loss import LOSSES
-from edgekd.distill.teach import Lesson, TeachConfig
+from edgekd.distill.teach import TeachConfig
 from edgekd.models.build import build
 from edgekd.recipe import ModelSpec, Recipe
 from edgekd.stage import Context
