@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ import torch.nn.functional as F
 
 from edgekd.artifact import ArtifactSet
 from edgekd.distill.loss import LOSSES
+from edgekd.distill.objective import DistillObjective
 from edgekd.distill.teach import TeachConfig, teach
 from edgekd.errors import EdgekdError, UsageError
 from edgekd.export import onnx_file
@@ -193,3 +195,25 @@ def test_a_language_model_is_taught_token_by_token(tmp_path: Path) -> None:
     )
     history = teach(model, artifacts, run, config, folder=tmp_path / "t", title="student")
     assert history.losses[-1] < 0.9 * history.losses[0]
+
+
+def test_a_killed_lesson_ends_as_an_undisturbed_one(
+    artifacts: ArtifactSet, root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a loss remembers (TAID's t) and what is trained beside (featalign's projections) goes on as well."""
+    run = context(root)
+    losses = {"taid": {}, "featalign": {"weight": 0.2}}
+    undisturbed = taught(artifacts, run, tmp_path / "a", losses=losses)
+    original, calls = DistillObjective.forward, iter(range(100))
+
+    def killed(self: DistillObjective, *given: Any) -> Any:
+        if next(calls) == 13:
+            raise KeyboardInterrupt
+        return original(self, *given)
+
+    monkeypatch.setattr(DistillObjective, "forward", killed)
+    with pytest.raises(KeyboardInterrupt):
+        taught(artifacts, run, tmp_path / "b", losses=losses)
+    monkeypatch.setattr(DistillObjective, "forward", original)
+    resumed = taught(artifacts, run, tmp_path / "b", losses=losses)
+    assert np.array_equal(weights(undisturbed), weights(resumed))

@@ -66,9 +66,31 @@ def objective_of(case: str, model: nn.Module) -> DistillObjective:
     return made
 
 
+def taught(folder: Path) -> list[float]:
+    """Train a teacher and teach a student from its store, as the stages of a run do; return the losses."""
+    from edgekd.artifact import ArtifactSet
+    from edgekd.distill.teach import TeachConfig, teach
+    from edgekd.train.stage import TeacherStage
+    from tests.distill.tiny_run import context
+    from tests.models import Mlp
+
+    run = context(folder, model={"factory": "tests.models:Mlp"})
+    options = {"epochs": 3, "batch": 32, "learning_rate": 0.05}
+    stage = TeacherStage(TeacherStage.Config.model_validate(options))
+    artifacts = stage.run(ArtifactSet(), run)
+    taps = {"taps": {"features": [["relu", "relu"]]}}
+    torch.manual_seed(1)
+    config = TeachConfig.model_validate({**options, "losses": {"logits-kl": {}, "featalign": {}}, **taps})
+    return list(teach(Mlp(8), artifacts, run, config, folder=folder / "t", title="student").losses)
+
+
 def main() -> None:
     case, folder, *options = sys.argv[1:]
     torch.set_num_threads(1)
+    if case == "teach":
+        with joined():
+            print(json.dumps({"losses": taught(Path(folder))}))
+        return
     optimizer = options[0] if options else "sgd"
     stop = int(options[1]) if len(options) > 1 else None
     told: dict[str, object] = {}

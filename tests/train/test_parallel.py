@@ -87,6 +87,15 @@ def test_a_killed_training_goes_on_in_both(tmp_path: Path) -> None:
     assert resumed[1]["weights"] == undisturbed[0]["weights"]
 
 
+def test_teacher_store_and_student_are_those_of_one_process(tmp_path: Path) -> None:
+    (alone,) = together(tmp_path, 1, "teach")
+    first, second = together(tmp_path, 2, "teach")
+    assert first == second
+    assert np.allclose(first["losses"], alone["losses"], atol=1e-3)  # the teachers differ by rounding, too
+    shards = [len(list((tmp_path / f"teach-{size}").rglob("shard.json"))) for size in (1, 2)]
+    assert shards[0] == shards[1] > 0
+
+
 def test_samples_are_dealt_out_once_and_evenly() -> None:
     batch = Batch(torch.arange(6.0)[:, None], torch.arange(6), Answer(torch.arange(12.0).view(6, 2)))
     shares = [Peers(rank, 3).share(batch) for rank in range(3)]
