@@ -101,9 +101,9 @@ def methods(setting: Setting) -> dict[str, Method]:
     found = {
         "none": Method(label_weight=1.0),
         "logits-kl": Method(plain),
-        "default": Method(dict(TeachConfig().losses), TeachConfig().label_weight),
+        "dist + logits-kl": Method({"dist": {"weight": 0.2}, **plain}),
         "dkd": Method({"dkd": {"weight": 0.2}}),
-        "dist": Method({"dist": {"weight": 0.3}}),
+        "dist": Method(dict(TeachConfig().losses), TeachConfig().label_weight),  # the default
         "featalign": Method({"featalign": {"weight": 0.5, **attention}}),
         "rkd": Method({**plain, "rkd": {"weight": 0.05}}),
         "bd-kd": Method({"bd-kd": {"weight": 0.5}}),

@@ -1,6 +1,8 @@
-"""Forward and reverse divergence, balanced sample by sample (BD-KD; Amara et al. 2022)."""
+"""Forward and reverse divergence, balanced sample by sample (BD-KD; Amara et al. 2022); experimental."""
 
 from __future__ import annotations
+
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -26,6 +28,8 @@ class BdKd(Loss):
         larger: float = Field(default=1.0, gt=0, le=1e6, description="weight of the direction a sample needs more")
         smaller: float = Field(default=0.5, ge=0, le=1e6, description="weight of the other direction")
         temperature: float = Field(default=4.0, gt=0, le=100, description="T: softens both distributions")
+
+    experimental: ClassVar[bool] = True
 
     config: Config
 

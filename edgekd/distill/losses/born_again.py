@@ -1,4 +1,4 @@
-"""A student of the teacher's own kind, generation after generation (Furlanello et al. 2018, arXiv 1805.04770)."""
+"""A student of the teacher's kind, by generations (Furlanello et al. 2018, arXiv 1805.04770); experimental."""
 
 from __future__ import annotations
 
@@ -28,6 +28,8 @@ class BornAgain(Loss):
         mode: Literal["plain", "cwtm", "dkpp"] = Field(default="plain", description="what of the teacher is used")
 
     uses_labels: ClassVar[bool] = True
+
+    experimental: ClassVar[bool] = True
 
     config: Config
 

@@ -1,4 +1,4 @@
-"""Right class against all others, and the others among themselves, apart (DKD; Zhao et al. 2022, arXiv 2203.08679)."""
+"""The right class against the others, and those apart (DKD; Zhao et al. 2022, arXiv 2203.08679); experimental."""
 
 from __future__ import annotations
 
@@ -28,6 +28,8 @@ class Dkd(Loss):
         temperature: float = Field(default=4.0, gt=0, le=100, description="T: softens both distributions")
 
     uses_labels: ClassVar[bool] = True
+
+    experimental: ClassVar[bool] = True
 
     config: Config
 

@@ -1,6 +1,8 @@
-"""Features, attention maps and outputs together (Feature Alignment-Based KD; Wang et al. 2024, arXiv 2412.19449)."""
+"""Features, attention maps and outputs together (FeatAlign-KD; Wang et al. 2024, arXiv 2412.19449); experimental."""
 
 from __future__ import annotations
+
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -28,6 +30,8 @@ class Featalign(Loss):
         attention: float = Field(default=0.0, ge=0, le=1e6, description="weight of the attention maps, of transformers")
         output: float = Field(default=1.0, ge=0, le=1e6, description="weight of the logits")
         temperature: float = Field(default=4.0, gt=0, le=100, description="T: softens both distributions of the logits")
+
+    experimental: ClassVar[bool] = True
 
     config: Config
 

@@ -1,4 +1,4 @@
-"""The teacher's few likeliest classes, calibrated first (FIRST; Shum et al. 2024, arXiv 2408.12168)."""
+"""The teacher's few likeliest classes, calibrated first (FIRST; Shum et al. 2024, arXiv 2408.12168); experimental."""
 
 from __future__ import annotations
 
@@ -32,6 +32,8 @@ class First(Loss):
         calibrated: bool = Field(default=True, description="whether the teacher is calibrated on validation first")
 
     calibrates: ClassVar[bool] = True
+
+    experimental: ClassVar[bool] = True
 
     config: Config
     temperature: Tensor

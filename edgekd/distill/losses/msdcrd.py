@@ -1,6 +1,8 @@
-"""Contrasting local parts of feature maps at several scales (MSDCRD; Wang et al. 2025, arXiv 2502.05835)."""
+"""Contrasting parts of feature maps at several scales (MSDCRD; Wang et al. 2025, arXiv 2502.05835); experimental."""
 
 from __future__ import annotations
+
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -28,6 +30,8 @@ class Msdcrd(LastFeatures):
         scales: tuple[int, ...] = Field(default=(1, 2, 4), min_length=1, description="windows along each side of a map")
         temperature: float = Field(default=0.1, gt=0, le=100, description="of the similarities")
         channels: float = Field(default=1.0, ge=0, le=1e6, description="weight of the contrast over channels")
+
+    experimental: ClassVar[bool] = True
 
     config: Config
 

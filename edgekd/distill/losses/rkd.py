@@ -1,4 +1,4 @@
-"""Distances and angles between the samples of a batch (RKD; Park et al. 2019, arXiv 1904.05068)."""
+"""Distances and angles between the samples of a batch (RKD; Park et al. 2019, arXiv 1904.05068); experimental."""
 
 from __future__ import annotations
 
@@ -28,6 +28,8 @@ class Rkd(Loss):
         angle: float = Field(default=50.0, ge=0, le=1e6, description="weight of the angles of triples")
 
     mean_of_samples: ClassVar[bool] = False  # it compares samples with each other
+
+    experimental: ClassVar[bool] = True
 
     config: Config
 

@@ -1,6 +1,8 @@
-"""A target that moves from the student's own answer to the teacher's (TAID; Shing et al. 2025, arXiv 2501.16937)."""
+"""A target between the student's answer and the teacher's (TAID; Shing et al. 2025, arXiv 2501.16937); experimental."""
 
 from __future__ import annotations
+
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -27,6 +29,8 @@ class Taid(Loss):
         rate: float = Field(default=5e-4, ge=0, le=1, description="how fast t rises on its own")
         inertia: float = Field(default=0.99, ge=0, lt=1, description="how much the trend of the loss remembers")
         temperature: float = Field(default=4.0, gt=0, le=100, description="T: softens both distributions")
+
+    experimental: ClassVar[bool] = True
 
     config: Config
     t: Tensor

@@ -1,6 +1,8 @@
-"""Which patches of a batch resemble which (TRG; Zhang et al. 2023, arXiv 2306.12442)."""
+"""Which patches of a batch resemble which (TRG; Zhang et al. 2023, arXiv 2306.12442); experimental."""
 
 from __future__ import annotations
+
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -30,6 +32,8 @@ class Trg(LastFeatures):
         temperature: float = Field(default=0.1, gt=0, le=100, description="of the similarities")
         across: float = Field(default=1.0, ge=0, le=1e6, description="weight of the contrast across the networks")
         within: float = Field(default=1.0, ge=0, le=1e6, description="weight of the similarities within an image")
+
+    experimental: ClassVar[bool] = True
 
     config: Config
 

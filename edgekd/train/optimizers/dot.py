@@ -1,4 +1,4 @@
-"""Momentum that follows the teacher longer than the labels (DOT; Zhao et al. 2023, ICCV, arXiv 2307.08436)."""
+"""Momentum that follows the teacher longer than the labels (DOT; Zhao et al. 2023, arXiv 2307.08436); experimental."""
 
 from __future__ import annotations
 
