@@ -2,7 +2,7 @@
 
     python -m tools.bench_losses fashion-mnist [--seeds 8] [--images 30000] [--methods none,logits-kl] [--rows FILE]
 
-`fashion-mnist` and `python-topics` are the settings. A row is one training: accuracy and calibration error on the test
+`fashion-mnist`, `python-topics` and `python-text` are the settings. A row is one training: accuracy and calibration error on the test
 split, and the seconds of a step. Rows are kept in FILE, and those that are there are not trained again. Prints the
 table of docs/distillation.md: differences to `none` and to `logits-kl` with their 95 % interval (Student's t over
 seeds). Two trainings run at a time, a thread each; so seconds are told as a ratio, of medians over all rows.
@@ -38,6 +38,7 @@ from edgekd.train.calibration import ece
 from edgekd.train.evaluate import accuracy, logits
 from edgekd.train.loop import train
 from edgekd.train.stage import TeacherStage
+from edgekd.train.task import task_called
 
 
 @dataclass(frozen=True)
@@ -77,6 +78,17 @@ SETTINGS = {
         taps={
             "features": [["blocks.0", "blocks.2"]],
             "attention": [["blocks.0.attention.softmax", "blocks.2.attention.softmax"]],
+        },
+    ),
+    "python-text": Setting(
+        data={"name": "python-text", "options": {"tokens": 64}},
+        model={"name": "causal-lm", "options": {"depth": 2, "width": 96}},
+        teacher={"epochs": 12, "batch": 64, "learning_rate": 3e-3, "optimizer": "adamw", "weight_decay": 0.05},
+        student=ModelSpec(name="causal-lm", options={"depth": 1, "width": 32, "heads": 2}),
+        loop={"batch": 64, "learning_rate": 6e-3, "optimizer": "adamw", "weight_decay": 0.05},
+        taps={
+            "features": [["blocks.0", "blocks.1"]],
+            "attention": [["blocks.0.attention.softmax", "blocks.1.attention.softmax"]],
         },
     ),
 }
@@ -174,8 +186,9 @@ def trained(name: str, method_name: str, seed: int, images: int, artifacts: Arti
     batches, objective = Lesson(artifacts, context, config, context.recipe.data).begin(model, order_seed=seed)
     with tempfile.TemporaryDirectory() as folder:
         history = train(model, batches, objective, config, folder=Path(folder), title=method_name)
-    found = logits(model, data.normalised(dataset.test, dataset))
-    labels = dataset.test.labels
+    said = torch.from_numpy(logits(model, data.normalised(dataset.test, dataset)))
+    rows = task_called(dataset.task).rows(said, torch.from_numpy(dataset.test.labels))
+    found, labels = (part.numpy() for part in rows)
     steps = epochs * len(batches)
     return Row(
         method_name, seed, history.images, accuracy(found, labels), ece(found, labels), 1e3 * history.seconds / steps

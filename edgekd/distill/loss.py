@@ -59,7 +59,8 @@ class Loss(nn.Module, ABC):
 
     def forward(self, student: Answer, teacher: Answer, labels: Tensor) -> Tensor:
         """Return the unweighted scalar loss of a batch, labels (N,) one for each row of the logits."""
-        return self.compare(student.each(_at_least_single), teacher.each(_of_teacher), labels)
+        with torch.autocast(student.logits.device.type, enabled=False):  # it would take matrix products in half again
+            return self.compare(student.each(_at_least_single), teacher.each(_of_teacher), labels)
 
     @abstractmethod
     def compare(self, student: Answer, teacher: Answer, labels: Tensor) -> Tensor:

@@ -122,6 +122,15 @@ def test_half_precision_and_extreme_answers_stay_finite(
 
 
 @pytest.mark.parametrize(("name", "kind"), CASES)
+def test_autocast_does_not_reach_inside(name: str, kind: str) -> None:
+    loss = loss_called(name, kind).float().eval()
+    student, teacher = (answer(kind, seed, dtype=torch.float32) for seed in (0, 1))
+    expected = loss(student, teacher, labels(kind))
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(loss(student, teacher, labels(kind)), expected)
+
+
+@pytest.mark.parametrize(("name", "kind"), CASES)
 def test_a_batch_of_one_is_finite(name: str, kind: str) -> None:
     student, teacher = answer(kind, samples=1), answer(kind, 1, samples=1)
     value = loss_called(name, kind)(student, teacher, labels(kind, 1))
