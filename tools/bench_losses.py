@@ -2,10 +2,11 @@
 
     python -m tools.bench_losses fashion-mnist [--seeds 8] [--images 30000] [--methods none,logits-kl] [--rows FILE]
 
-`fashion-mnist`, `python-topics` and `python-text` are the settings. A row is one training: accuracy and calibration error
-on the test split, and the seconds of a step. Rows are kept in FILE, and those that are there are not trained again. Prints
-the table of docs/distillation.md: differences to `none` and to `logits-kl` with their 95 % interval (Student's t over
-seeds). Two trainings run at a time, a thread each; so seconds are told as a ratio, of medians over all rows.
+`fashion-mnist`, `python-topics` and `python-text` are the settings. A row is one training: accuracy and calibration
+error on the test split, and the seconds of a step. Rows are kept in FILE, and those that are there are not trained
+again. Prints the table of docs/distillation.md: differences to `none` and to `logits-kl` with their 95 % interval
+(Student's t over seeds). Two trainings run at a time, a thread each; so seconds are told as a ratio, of medians over all
+rows.
 """
 
 from __future__ import annotations
