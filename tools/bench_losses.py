@@ -5,8 +5,8 @@
 `fashion-mnist`, `python-topics` and `python-text` are the settings. A row is one training: accuracy and calibration
 error on the test split, and the seconds of a step. Rows are kept in FILE, and those that are there are not trained
 again. Prints the table of docs/distillation.md: differences to `none` and to `logits-kl` with their 95 % interval
-(Student's t over seeds). Two trainings run at a time, a thread each; so seconds are told as a ratio, of medians over all
-rows.
+(Student's t over seeds). Two trainings run at a time, a thread each; so seconds are told as a ratio, of medians over
+all rows.
 """
 
 from __future__ import annotations
