@@ -96,6 +96,15 @@ def test_teacher_store_and_student_are_those_of_one_process(tmp_path: Path) -> N
     assert shards[0] == shards[1] > 0
 
 
+def test_the_command_says_that_it_is_one_process(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "edgekd.cli.main", "compress", "--smoke", "--run-folder", str(tmp_path / "run")]
+    environment = os.environ | {"WORLD_SIZE": "2", "RANK": "0"}
+    answer = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+    assert answer.returncode == 2
+    assert "torchrun has started several; start it without" in answer.stderr
+    assert not (tmp_path / "run").exists()
+
+
 def test_samples_are_dealt_out_once_and_evenly() -> None:
     batch = Batch(torch.arange(6.0)[:, None], torch.arange(6), Answer(torch.arange(12.0).view(6, 2)))
     shares = [Peers(rank, 3).share(batch) for rank in range(3)]
