@@ -26,6 +26,7 @@ from edgekd.schema import Field, Schema
 from edgekd.stage import Context, Stage
 from edgekd.target import FLOAT_SCHEMES
 from edgekd.train import checkpoint, data
+from edgekd.train.dataset import DataSet
 
 log = logging.getLogger("edgekd")
 Array = NDArray[np.float32]
@@ -68,14 +69,8 @@ class ExportStage(Stage[ExportConfig]):
             said = ", ".join(known)
             raise UsageError(f"target '{context.target.name}' names the runtime '{unknown[0]}'; known: {said}")
         backends(context)
-        dataset = data.load(context.recipe.data)
-        if dataset.is_text:
-            raise UsageError(
-                f"data set '{dataset.name}' holds texts; networks that read texts can be trained and distilled, but "
-                "not exported yet: use edgekd.distill.teach from Python, or data of images",
-                dataset.name,
-            )
         if not any(artifact.digest for artifact in artifacts.all(written_as="torch")):  # promised, not trained yet
+            _refuse_texts(data.load(context.recipe.data))
             refuse_unexportable(context)
 
     def run(self, artifacts: ArtifactSet, context: Context) -> ArtifactSet:
@@ -190,6 +185,15 @@ def _probe(folder: Path) -> tuple[Array, Array]:
         return np.ascontiguousarray(probe["input"]), probe["output"]
     except (OSError, KeyError) as error:
         raise EdgekdError(f"{folder}: the checkpoint has no recorded input and output: {error}") from error
+
+
+def _refuse_texts(dataset: DataSet) -> None:
+    if dataset.is_text:
+        raise UsageError(
+            f"data set '{dataset.name}' holds texts; networks that read texts can be trained and distilled, but not "
+            "exported yet: use edgekd.distill.teach from Python, or data of images",
+            dataset.name,
+        )
 
 
 def _figures(parity: Parity, engine: Path, context: Context) -> tuple[Figure, ...]:

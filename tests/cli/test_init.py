@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 
 from edgekd import catalogue, recipe
+from edgekd.errors import UsageError
 from edgekd.models.build import build
+from edgekd.models.network import NETWORKS
 from edgekd.pipeline.stages import configured, refuse_early
 from edgekd.plugins import PluginFolder
 from edgekd.stage import Context
@@ -68,6 +70,10 @@ def test_no_stage_refuses_what_is_written(model: str, tmp_path: Path) -> None:
     answer = edgekd("init", "one.yaml", "--model", model, cwd=tmp_path)
     assert answer.returncode == 0, answer.stderr
     loaded = recipe.load(tmp_path / "one.yaml")
+    if NETWORKS.get(model).eats == "texts":
+        with pytest.raises(UsageError, match="this network is made for texts"):
+            build(loaded.model, (1, 28, 28), 10)
+        return
     build(loaded.model, (1, 28, 28), 10)
     context = Context(tmp_path, tmp_path, tmp_path, loaded, load_target("x86-avx2"), origin_is_device=True)
     refuse_early(configured(loaded), context)
