@@ -42,7 +42,7 @@ class State(Schema):
 
     fingerprint: str
     history: History
-    scaler: dict[str, float] | None = None
+    scaler: dict[str, int | float] | None = None
     """The state of the loss scaler where gradients are half precision."""
     compiled: bool | None = None
     """Whether torch.compile was found to pay; None where nobody asked."""
