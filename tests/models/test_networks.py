@@ -51,7 +51,7 @@ def test_maps_inputs_to_finite_logits_of_sane_size(name: str, number: int) -> No
 @pytest.mark.parametrize("name", NETWORKS.names())
 def test_the_other_kind_of_input_is_refused(name: str) -> None:
     other = SHAPES["texts" if NETWORKS.get(name).eats == "images" else "images"][0]
-    with pytest.raises(UsageError, match="this network is made for|cannot run on an input"):
+    with pytest.raises(UsageError, match=r"this network is made for|cannot run on an input"):
         fresh(name, other)
 
 
