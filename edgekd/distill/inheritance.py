@@ -19,7 +19,7 @@ def inherit(student: nn.Module, teacher: nn.Module, *, sliced: bool) -> None:
     """
     ours, theirs = dict(student.named_modules()), dict(teacher.named_modules())
     for path, other in counterparts(student, teacher).items():
-        given = {**_tensors(theirs[other])}
+        given = _tensors(theirs[other])
         for name, tensor in _tensors(ours[path]).items():
             source = given.get(name)
             if source is None or source.dim() != tensor.dim():

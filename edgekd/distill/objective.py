@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
@@ -66,7 +67,7 @@ class DistillObjective(nn.Module):
         taught: Tensor | None = None
         for name, loss in self._each().items():
             teacher = self._of_teacher(batch, name)
-            value = loss(_with_logits(answer, rows), teacher, right)
+            value = loss(replace(answer, logits=rows), teacher, right)
             if name in self._unproved:
                 self._prove(name, value, model, teacher)
             weighted = loss.config.weight * value
@@ -84,7 +85,7 @@ class DistillObjective(nn.Module):
     def _of_teacher(self, batch: Batch, name: str) -> Answer:
         if batch.teacher is None:
             raise EdgekdError(f"distillation loss '{name}' needs a teacher's answer, and these batches have none")
-        return _with_logits(batch.teacher, self._task.rows(batch.teacher.logits, batch.labels)[0])
+        return replace(batch.teacher, logits=self._task.rows(batch.teacher.logits, batch.labels)[0])
 
     def _prove(self, name: str, value: Tensor, model: nn.Module, teacher: Answer) -> None:
         together = peers()
@@ -112,10 +113,6 @@ def answered(logits: Tensor, kinds: Sequence[Kind], tapped: Sequence[Tensor]) ->
     if embedding is not None and embedding.dim() > 2:  # one that stands at every position: their mean
         embedding = embedding.flatten(1, -2).mean(1)
     return Answer(logits, of["features"], of["attention"], embedding)
-
-
-def _with_logits(answer: Answer, logits: Tensor) -> Answer:
-    return Answer(logits, answer.features, answer.attention, answer.embedding)
 
 
 def _reaches(model: nn.Module, value: Tensor) -> bool:

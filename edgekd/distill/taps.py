@@ -25,12 +25,14 @@ class Taps:
         """Take the paths; raises UsageError for one that names no module."""
         self.paths = tuple(paths)
         modules = dict(plain(model).named_modules()) if paths else {}
+        self._modules: list[nn.Module] = []
         for path in paths:
             name, _, part = path.partition(":")
             if not name or name not in modules:
                 raise UsageError(f"tap '{path}': the network has no module '{name}'; {suggestion(name, modules)}", path)
             if part and part != _INPUT and not part.isdecimal():
                 raise UsageError(f"tap '{path}': after the colon stands 'input', or the number of an output", path)
+            self._modules.append(modules[name])
 
     def __call__(self, model: nn.Module, inputs: Tensor) -> tuple[Tensor, list[Tensor]]:
         """Return the output for `inputs` and the tapped tensors, in the order of the paths.
@@ -41,10 +43,8 @@ class Taps:
         if not self.paths:
             return model(inputs), []
         found: dict[str, object] = {}
-        modules = dict(plain(model).named_modules())
         with ExitStack() as stack:
-            for path in self.paths:
-                module = modules[path.partition(":")[0]]
+            for path, module in zip(self.paths, self._modules, strict=True):
                 stack.callback(module.register_forward_hook(_reader(path, found)).remove)
             output = model(inputs)
         return output, [_tensor(path, found) for path in self.paths]
