@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from edgekd.errors import UsageError
+from edgekd.models.mode import evaluating
 
 Kind = Literal["features", "attention", "embedding"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
@@ -97,20 +98,17 @@ def _by_depth(ours: Sequence[str], theirs: Sequence[str]) -> list[tuple[str, str
 def _watched(model: nn.Module, inputs: Tensor) -> list[_Seen]:
     """Return what every module of a network gives, in the order they finish; modes and statistics stay as they are."""
     found: list[_Seen] = []
-    training = {name: module.training for name, module in model.named_modules()}
     handles = [
         module.register_forward_hook(lambda module, _, out, path=path: found.extend(_seen(path, module, out)))
         for path, module in model.named_modules()
         if path
     ]
     try:
-        with torch.no_grad():
-            model.eval()(inputs)
+        with evaluating(model), torch.no_grad():
+            model(inputs)
     finally:
         for handle in handles:
             handle.remove()
-        for name, module in model.named_modules():
-            module.training = training[name]
     return found
 
 

@@ -12,6 +12,7 @@ from edgekd.distill.layer_map import KINDS, Kind, Pairs
 from edgekd.distill.loss import Loss
 from edgekd.distill.taps import Taps
 from edgekd.errors import EdgekdError, TrainingError, UsageError
+from edgekd.models.mode import evaluating
 from edgekd.train.answer import Answer
 from edgekd.train.loop import Batch, Terms
 from edgekd.train.parallel import peers
@@ -49,11 +50,8 @@ class DistillObjective(nn.Module):
         """Let the losses make what they train beside the student, for batches like this one."""
         if batch.teacher is None:
             return
-        training = {name: module.training for name, module in model.named_modules()}
-        with torch.no_grad():
-            answer = self._answer(model.eval(), batch)
-        for name, module in model.named_modules():
-            module.training = training[name]
+        with evaluating(model), torch.no_grad():
+            answer = self._answer(model, batch)
         for loss in self._each().values():
             loss.prepare(answer, batch.teacher, steps)
 

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from edgekd.models.example import example
+from edgekd.models.mode import evaluating
 from edgekd.profile import Kernel
 
 _aten = torch.ops.aten
@@ -34,14 +35,9 @@ def kernels(module: nn.Module, input_shape: tuple[int, ...]) -> tuple[Kernel, ..
     """
     parameter = next(module.parameters(), torch.zeros(()))
     seen = example(input_shape, 1, parameter.device)
-    training = {name: child.training for name, child in module.named_modules()}
     recorder = _Recorder()
-    try:
-        with _named(module, recorder.path), torch.no_grad(), recorder:
-            module.eval()(seen)
-    finally:
-        for name, child in module.named_modules():
-            child.training = training[name]
+    with evaluating(module), _named(module, recorder.path), torch.no_grad(), recorder:
+        module(seen)
     return tuple(recorder.found)
 
 

@@ -15,6 +15,7 @@ from edgekd.disk import whole_folder
 from edgekd.errors import EdgekdError, UsageError
 from edgekd.models.build import build
 from edgekd.models.kernels import parameters
+from edgekd.models.mode import evaluating
 from edgekd.recipe import ModelSpec
 from edgekd.schema import Field, Schema, read_json, write_json
 
@@ -148,14 +149,8 @@ def _read(path: Path) -> dict[str, Tensor]:
 
 
 def _answer(model: nn.Module, probe: Tensor) -> Tensor:
-    training = {name: module.training for name, module in model.named_modules()}
-    model.eval()
-    try:
-        with torch.no_grad():
-            return _plain(model(probe))
-    finally:
-        for name, module in model.named_modules():
-            module.training = training[name]
+    with evaluating(model), torch.no_grad():
+        return _plain(model(probe))
 
 
 def _plain(tensor: Tensor) -> Tensor:

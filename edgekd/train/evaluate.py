@@ -9,20 +9,16 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from edgekd.models.mode import evaluating
+
 
 def logits(model: nn.Module, inputs: NDArray[Any], batch: int = 256) -> NDArray[np.float32]:
     """Return the logits (N, ..., classes) of what the network eats (N, ...); the model's mode is left as it was."""
-    training = {name: module.training for name, module in model.named_modules()}
-    model.eval()
-    try:
-        with torch.inference_mode():
-            parts = [
-                model(laid_out(torch.from_numpy(part))).float().numpy()
-                for part in np.array_split(np.ascontiguousarray(inputs), max(1, -(-len(inputs) // batch)))
-            ]
-    finally:
-        for name, module in model.named_modules():
-            module.training = training[name]
+    with evaluating(model), torch.inference_mode():
+        parts = [
+            model(laid_out(torch.from_numpy(part))).float().numpy()
+            for part in np.array_split(np.ascontiguousarray(inputs), max(1, -(-len(inputs) // batch)))
+        ]
     return np.concatenate(parts)
 
 

@@ -12,6 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from edgekd.models.mode import evaluating
+
 _BLOCKS = {"AVX512": 16}
 _BLOCK = 8
 """Channels in a vector block on every other processor."""
@@ -19,14 +21,9 @@ _BLOCK = 8
 
 def memory_format(model: nn.Module, inputs: Tensor) -> torch.memory_format:
     """Return the memory format to train a model in, looking at what it computes of some inputs (N, ...)."""
-    training = {name: module.training for name, module in model.named_modules()}
     watch = _NarrowStrided()
-    try:
-        with torch.no_grad(), torch.random.fork_rng(devices=[]), watch:
-            model.eval()(inputs)
-    finally:
-        for name, module in model.named_modules():
-            module.training = training[name]
+    with evaluating(model), torch.no_grad(), torch.random.fork_rng(devices=[]), watch:
+        model(inputs)
     return torch.contiguous_format if watch.found else torch.channels_last
 
 

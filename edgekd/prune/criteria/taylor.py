@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from edgekd.errors import EdgekdError
+from edgekd.models.mode import evaluating
 from edgekd.prune.criterion import Criterion
 from edgekd.prune.groups import Group, Member
 from edgekd.schema import Field, Schema
@@ -37,23 +38,20 @@ class Taylor(Criterion):
         self, model: nn.Module, groups: Sequence[Group], batches: Iterable[Batch], objective: Objective
     ) -> None:
         """Accumulate scores over the batches; the model's weights, mode and statistics stay as they are."""
-        training = {name: module.training for name, module in model.named_modules()}
         # In training mode BatchNorm makes the loss blind to the scale of the weights before it, so their products
         # with the gradient cancel to nothing.
-        model.eval()
         self._sums = {}
-        try:
-            for batch in batches:
+        with evaluating(model):
+            try:
+                for batch in batches:
+                    model.zero_grad(set_to_none=True)
+                    with torch.enable_grad():
+                        objective(model, batch).total.backward()  # type: ignore[no-untyped-call]
+                    for group in groups:
+                        for member in group.members:
+                            self._add(member, model)
+            finally:
                 model.zero_grad(set_to_none=True)
-                with torch.enable_grad():
-                    objective(model, batch).total.backward()  # type: ignore[no-untyped-call]
-                for group in groups:
-                    for member in group.members:
-                        self._add(member, model)
-        finally:
-            model.zero_grad(set_to_none=True)
-            for name, module in model.named_modules():
-                module.training = training[name]
 
     def of_member(self, member: Member, model: nn.Module) -> Tensor:
         """Return the accumulated estimate, (channels,)."""
