@@ -28,15 +28,20 @@ SEEDS = "seeds"
 Arrays = dict[str, NDArray[Any]]
 
 
-class Column(Schema):
-    """What is kept of one thing the teacher gives."""
+class Cut(Schema):
+    """How much of the teacher's logits is kept."""
 
-    source: str = Field(default="", description="a tap, as a dotted path in the teacher; empty: its logits")
     keep: Literal["full", "top-k", "nucleus"] = Field(
         default="full", description="of the logits: all, the k likeliest, or of those the likeliest that hold p"
     )
     k: int = Field(default=8, ge=1, le=65_535, description="classes kept of a decision, at most")
     p: float = Field(default=0.95, gt=0, le=1, description="probability that what nucleus keeps has to hold")
+
+
+class Column(Cut):
+    """What is kept of one thing the teacher gives."""
+
+    source: str = Field(default="", description="a tap, as a dotted path in the teacher; empty: its logits")
     precision: Literal["float16", "float32"] = Field(default="float16", description="of every value")
 
     @model_validator(mode="after")

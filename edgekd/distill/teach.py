@@ -4,30 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Self
 
 import torch
 from torch import nn
 
 from edgekd.artifact import ArtifactSet
+from edgekd.distill.column import Cut
 from edgekd.distill.layer_map import Kind
 from edgekd.distill.lesson import MOST_VIEWS, Lesson
 from edgekd.distill.loss import create
 from edgekd.recipe import DataSpec
-from edgekd.schema import Field, Schema, model_validator
+from edgekd.schema import Field, model_validator
 from edgekd.stage import Context
 from edgekd.train.loop import History, LoopConfig, train
 from edgekd.train.optimizer import chosen
 
 
-class StoreConfig(Schema):
+class StoreConfig(Cut):
     """What the teacher store keeps of the teacher's logits, and where."""
 
-    keep: Literal["full", "top-k", "nucleus"] = Field(
-        default="full", description="all logits, the k likeliest, or of those the likeliest that hold p"
-    )
-    k: int = Field(default=8, ge=1, le=65_535, description="classes kept of a decision, at most")
-    p: float = Field(default=0.95, gt=0, le=1, description="probability that what nucleus keeps has to hold")
     url: str | None = Field(default=None, description="a folder or fsspec URL it lies at; absent: the user's cache")
 
 
