@@ -34,7 +34,7 @@ class Sourced(Fact):
 class Quantization(Fact):
     """The integer arithmetic a runtime wants on this target."""
 
-    scheme: str = Field(description="key of a scheme in edgekd/quantize/scheme.py, also the name of the variant")
+    scheme: str = Field(description="key of a scheme in edgekd/placement/scheme.py, also the name of the variant")
 
 
 class Software(Fact):

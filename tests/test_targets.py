@@ -10,8 +10,8 @@ from edgekd import catalogue, target
 from edgekd.errors import UsageError
 from edgekd.export.backend import BACKENDS
 from edgekd.export.on_target import FOREIGN
+from edgekd.placement.scheme import SCHEMES
 from edgekd.quantize.emission import OPSET
-from edgekd.quantize.scheme import SCHEMES
 
 EXACT = [n for n in catalogue.names("targets") if "same_as" not in catalogue.find("targets", n).read_text()]
 

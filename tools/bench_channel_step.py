@@ -25,9 +25,9 @@ from edgekd.export import onnx_file
 from edgekd.export.backend import BACKENDS
 from edgekd.measure import machine
 from edgekd.measure.series import Engine, measure
+from edgekd.placement.scheme import scheme_named
 from edgekd.quantize.emission import freeze
 from edgekd.quantize.prepare import calibrate, prepare
-from edgekd.quantize.scheme import scheme_named
 
 SHAPE = (64, 28, 28)
 

@@ -22,28 +22,29 @@ LARGEST_BATCH = 4096
 _SCOPES = "pkg.torch.onnx.name_scopes"
 
 
-def write(module: nn.Module, path: Path, input_shape: tuple[int, ...]) -> None:
+def write(module: nn.Module, path: Path, input_shape: tuple[int, ...], dtype: torch.dtype = torch.float32) -> None:
     """Write `module` in inference mode as a single ONNX file.
 
-    `input_shape` is the shape of one input, without the batch. The file has the input "input" (batch, *input_shape)
-    and the output "logits"; the batch is free from 1 to 4096. BatchNorm is folded into the convolution before it, and
-    nodes are named after the module they came from. Equal weights give an equal file, byte for byte. The module may
-    also be a graph of torch.export that holds `torch.onnx.ops.symbolic` operators.
+    `input_shape` is the shape of one input, without the batch, and `dtype` its type, int64 for tokens. The file has the
+    input "input" (batch, *input_shape) and the output "logits"; the batch is free from 1 to 4096. BatchNorm is folded
+    into the convolution before it, and nodes are named after the module they came from. Equal weights give an equal
+    file, byte for byte. The module may also be a graph of torch.export that holds `torch.onnx.ops.symbolic` operators.
     Raises ExportError with the operator and the module path where torch.export or the ONNX exporter refuses.
     """
-    model = onnx_from_program(exported(module, input_shape), [INPUT], [OUTPUT])
+    model = onnx_from_program(exported(module, input_shape, dtype), [INPUT], [OUTPUT])
     _clean(model)
+    _own_zero_points(model)
     with whole_file(path) as unfinished:
         ir.save(model, unfinished)
 
 
-def exported(module: nn.Module, input_shape: tuple[int, ...]) -> ExportedProgram:
+def exported(module: nn.Module, input_shape: tuple[int, ...], dtype: torch.dtype = torch.float32) -> ExportedProgram:
     """Return torch.export's graph of `module` in inference mode with a free batch.
 
     Raises ExportError where torch.export refuses.
     """
     # Two samples, because a batch of one in the example is taken for a constant.
-    example = torch.zeros(2, *input_shape, device=next((p.device for p in module.parameters()), None))
+    example = torch.zeros(2, *input_shape, dtype=dtype, device=next((p.device for p in module.parameters()), None))
 
     def attempt() -> ExportedProgram:
         shapes = ({0: Dim(BATCH, min=1, max=LARGEST_BATCH)},)
@@ -73,6 +74,28 @@ def _clean(model: ir.Model) -> None:
             _clean_value(value)
     model.graph.metadata_props.clear()
     model.metadata_props.clear()
+
+
+def _own_zero_points(model: ir.Model) -> None:
+    """Give every dequantized weight a zero point of its own, where the exporter stores equal ones once.
+
+    OpenVINO 2026.4 leaves the layers in float where a convolution and a linear layer share one.
+    """
+    used: set[str] = set()
+    for node in model.graph.all_nodes():
+        zero_point = node.inputs[2] if node.op_type == "DequantizeLinear" and len(node.inputs) > 2 else None
+        if zero_point is None or zero_point.const_value is None or zero_point.name is None:
+            continue
+        if zero_point.const_value.size > 1 and zero_point.name in used:
+            own = ir.Value(
+                name=f"{node.outputs[0].name}.zero_point",
+                type=zero_point.type,
+                shape=zero_point.shape,
+                const_value=ir.tensor(zero_point.const_value.numpy()),
+            )
+            model.graph.register_initializer(own)
+            node.replace_input_with(2, own)
+        used.add(zero_point.name)
 
 
 def _clean_value(value: ir.Value) -> None:

@@ -16,7 +16,7 @@ from edgekd.fuse.fusion import Fusion
 from edgekd.kernel import FusedKernel
 from edgekd.kernels.probes import draw
 from edgekd.onnx_graph.graph import read
-from edgekd.onnx_graph.placement import quantized
+from edgekd.onnx_graph.quantized import quantized
 from edgekd.predict.schemes import FLOAT
 
 

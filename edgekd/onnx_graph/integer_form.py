@@ -1,55 +1,87 @@
-"""Writes a graph with QuantizeLinear and DequantizeLinear as `edgekd.quantize.emission` does, with made-up numbers."""
+"""Writes a graph with QuantizeLinear and DequantizeLinear, the form in which every runtime finds its integer kernels.
+
+It is the form of `edgekd.quantize.emission`. Where the numbers come from is another matter: made up here, because
+latency does not depend on them, or calibrated in `edgekd.quantize`.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from math import prod, sqrt
-from typing import NamedTuple
+from typing import Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from edgekd.onnx_graph.graph import Graph, Node
 from edgekd.onnx_graph.normal_form import LINEAR
+from edgekd.placement.place import Placement, QuantizedTensor
 
 OPSET = 13
 """The first with a scale an output channel."""
+LARGEST_BIAS = 2**30
+"""Integers of a bias beyond this could overflow 32 bits once products are added; such a bias stays float."""
 _SEED = 0
 _RANGE = 4.0
 """The largest value the widest activation stands for; with weights of variance 1 / inputs all values stay near 1."""
 
 
-class Stored(NamedTuple):
-    """How one tensor is stored: as u8, or as s8."""
+class Numbers(Protocol):
+    """What the integers stand for."""
 
-    zero_point: int
-    """0 where it is never negative, else 128."""
-    absorbs: bool = False
-    """The quantizer stands in the place of the activation that makes the tensor: its integers end where that cuts."""
-    limit: float | None = None
-    """The largest value it may represent."""
-    signed: bool = False
-    """Whether it is s8."""
+    def scale(self, tensor: QuantizedTensor) -> tuple[np.float32, np.uint8 | np.int8]:
+        """Return scale and zero point of a stored activation; the zero point's type is that of its integers."""
 
-    def symmetric(self) -> Stored:
-        """Return how the same tensor is stored as s8 about zero: its integers cut nothing off."""
-        return Stored(0, limit=self.limit, signed=True)
+    def weight(self, layer: Node, axis: int) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
+        """Return a layer's weight as integers in the file's own layout, and the scale of each output channel."""
+
+    def bias(self, layer: Node, scale: NDArray[np.float32]) -> NDArray[np.int32] | None:
+        """Return a bias in steps of `scale`; None for one that stays float."""
 
 
-def integers(graph: Graph, stored: Mapping[str, Stored], layers: Sequence[Node]) -> Graph:
-    """Return the graph in Q/DQ form: `stored` activations as u8 or s8, the weights of `layers` as s8.
+class MadeUp:
+    """Random numbers of the right size."""
+
+    def __init__(self, graph: Graph) -> None:
+        self._graph = graph
+        self._random = np.random.default_rng(_SEED)
+
+    def scale(self, tensor: QuantizedTensor) -> tuple[np.float32, np.uint8 | np.int8]:
+        """Return a scale of some size."""
+        largest = _RANGE if tensor.limit is None else tensor.limit
+        scale = np.float32(self._random.uniform(0.5, 1.0) * largest / 255)
+        if tensor.signedness == "symmetric":
+            return scale, np.int8(0)
+        return scale, np.uint8(128 if tensor.signedness == "affine" else 0)
+
+    def weight(self, layer: Node, axis: int) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
+        """Return integers of the whole range."""
+        shape = self._graph.shapes[layer.inputs[1]]
+        inputs = prod(shape) // shape[axis]
+        steps = self._random.uniform(0.5, 1.0, shape[axis]) * sqrt(3 / inputs) / 127
+        return self._random.integers(-127, 127, shape, dtype=np.int8, endpoint=True), steps.astype(np.float32)
+
+    def bias(self, layer: Node, scale: NDArray[np.float32]) -> NDArray[np.int32] | None:
+        """Return ones."""
+        del layer
+        return np.ones(len(scale), np.int32)
+
+
+def integers(graph: Graph, plan: Placement, numbers: Numbers) -> Graph:
+    """Return the graph in Q/DQ form: the tensors of `plan` as u8 or s8, the weights of its layers as s8.
 
     The quantizer of a tensor that takes its activation's place reads what that activation read. Biases of linear
-    layers with a float output are s32 beside u8, all others float.
+    layers with a float output are s32 beside u8, all others float. Without a tensor and a layer in `plan` it is the
+    float graph in plain ONNX.
     """
-    return _Writer(graph, stored, layers).result()
+    return _Writer(graph, plan, numbers).result()
 
 
 class _Writer:
-    def __init__(self, graph: Graph, stored: Mapping[str, Stored], layers: Sequence[Node]) -> None:
-        self._graph, self._stored = graph, stored
-        self._layers = {node.name for node in layers}
-        self._random = np.random.default_rng(_SEED)
+    def __init__(self, graph: Graph, plan: Placement, numbers: Numbers) -> None:
+        self._graph, self._numbers = graph, numbers
+        self._stored = {tensor.operator: tensor for tensor in plan.tensors}
+        self._layers = frozenset(plan.weights)
         self._nodes: list[Node] = []
         self._shapes, self._types = dict(graph.shapes), dict(graph.types)
         self._constants, self._values = set(graph.constants), dict(graph.values)
@@ -59,7 +91,7 @@ class _Writer:
     def result(self) -> Graph:
         for name in self._graph.inputs:
             if name in self._stored:
-                self._quantize(name, name, self._stored[name])
+                self._quantize(name, self._stored[name])
         for node in self._graph.nodes:
             self._write(node)
         return replace(
@@ -75,7 +107,7 @@ class _Writer:
         inputs = tuple(self._now.get(name, name) for name in node.inputs)
         how = self._stored.get(node.outputs[0])
         if how is not None and how.absorbs:
-            self._quantize(inputs[0], node.outputs[0], how)
+            self._quantize(inputs[0], how)
             return
         # A result of the network keeps its name, and what is quantized into it gets another.
         raw = tuple(
@@ -84,12 +116,12 @@ class _Writer:
         for name, new in zip(node.outputs, raw, strict=True):
             if new != name:
                 self._shapes[new], self._types[new] = self._shapes[name], self._types[name]
-        if node.name in self._layers:
+        if node.outputs[0] in self._layers:
             inputs = (inputs[0], *self._parameters(node))
         self._append(replace(node, inputs=inputs, outputs=raw))
         for name, new in zip(node.outputs, raw, strict=True):
             if name in self._stored:
-                self._quantize(new, name, self._stored[name])
+                self._quantize(new, self._stored[name])
 
     def _append(self, node: Node) -> None:
         if node.op != LINEAR:
@@ -102,42 +134,46 @@ class _Writer:
         if bias:
             self._nodes.append(Node("Add", f"{node.name}.bias", (product, bias[0]), node.outputs))
 
-    def _quantize(self, source: str, tensor: str, how: Stored) -> None:
-        largest = _RANGE if how.limit is None else how.limit
-        self._constant(f"{tensor}.scale", np.float32(self._random.uniform(0.5, 1.0) * largest / 255))
-        self._constant(f"{tensor}.zero_point", np.int8(0) if how.signed else np.uint8(how.zero_point))
+    def _quantize(self, source: str, how: QuantizedTensor) -> None:
+        tensor = how.operator
+        scale, zero_point = self._numbers.scale(how)
+        self._constant(f"{tensor}.scale", scale)
+        self._constant(f"{tensor}.zero_point", zero_point)
         constants = (f"{tensor}.scale", f"{tensor}.zero_point")
         result = tensor if tensor in self._graph.outputs else f"{tensor}.dequantized"
-        self._tensor(f"{tensor}.quantized", self._shapes[source], "s8" if how.signed else "u8")
-        self._tensor(result, self._shapes[source], "f32")
         inner = f"{tensor}.quantized"
+        self._tensor(inner, self._shapes[source], self._types[f"{tensor}.zero_point"])
+        self._tensor(result, self._shapes[source], "f32")
         self._nodes.append(Node("QuantizeLinear", f"{tensor}/quantize", (source, *constants), (inner,)))
         self._nodes.append(Node("DequantizeLinear", f"{tensor}/dequantize", (inner, *constants), (result,)))
         self._now[tensor] = result
 
     def _parameters(self, node: Node) -> list[str]:
-        _, weight, *bias = node.inputs
-        shape = self._shapes[weight]
-        axis = 0 if node.op == "Conv" or node.attributes.get("transB", 0) else 1
-        inputs = prod(shape) // shape[axis]
-        steps = self._random.uniform(0.5, 1.0, shape[axis]) * sqrt(3 / inputs) / 127
-        values = self._random.integers(-127, 127, shape, dtype=np.int8, endpoint=True)
+        bias = node.inputs[2:]
+        axis = output_axis(node)
+        values, steps = self._numbers.weight(node, axis)
         found = [self._dequantized(f"{node.name}.weight", values, steps, axis)]
         if any(bias) and self._bias_is_integer(node):
-            scale = steps * self._scale_of(node.inputs[0])
-            found.append(self._dequantized(f"{node.name}.bias", np.ones(shape[axis], np.int32), scale, 0))
-        return [*found, *(bias if len(found) == 1 else [])]
+            scale = (steps * self._scale_of(node.inputs[0])).astype(np.float32)
+            rounded = self._numbers.bias(node, scale)
+            if rounded is not None:
+                return [*found, self._dequantized(f"{node.name}.bias", rounded, scale, 0)]
+        return [*found, *bias]
 
     def _bias_is_integer(self, node: Node) -> bool:
-        """Return whether a linear layer's result stays float: ONNX Runtime runs it in float without integer bias."""
+        """Return whether a linear layer's result stays float: ONNX Runtime runs it in float without integer bias.
+
+        TensorRT, which wants symmetric activations, takes no integer bias.
+        """
         output = node.outputs[0]
-        if any(how.signed for how in self._stored.values()):
+        if any(how.signedness == "symmetric" for how in self._stored.values()):
             return False
         absorbed = [
             user.outputs[0] in self._stored and self._stored[user.outputs[0]].absorbs
             for user in self._graph.consumers(output)
         ]
-        return node.op != "Conv" and output not in self._stored and not (absorbed and all(absorbed))
+        is_linear = node.op in {LINEAR, "Gemm"}
+        return is_linear and output not in self._stored and not (absorbed and all(absorbed))
 
     def _scale_of(self, tensor: str) -> float:
         """Return the scale of a quantized tensor, looking through operators that only move values."""
@@ -150,7 +186,8 @@ class _Writer:
 
     def _dequantized(self, name: str, values: np.ndarray, scale: np.ndarray, axis: int) -> str:
         self._constant(f"{name}.integers", values)
-        self._constant(f"{name}.scale", scale.astype(np.float32))
+        self._constant(f"{name}.scale", scale)
+        # One of its own for every layer: OpenVINO leaves a convolution and a product that share one in float.
         self._constant(f"{name}.zero_point", np.zeros(len(scale), values.dtype))
         self._tensor(name, values.shape, "f32")
         self._constants.add(name)
@@ -166,3 +203,8 @@ class _Writer:
 
     def _tensor(self, name: str, shape: tuple[int, ...], type_: str) -> None:
         self._shapes[name], self._types[name] = shape, type_
+
+
+def output_axis(layer: Node) -> int:
+    """Return the axis of a layer's weight along which its output channels lie."""
+    return 0 if layer.op == "Conv" or layer.attributes.get("transB", 0) else 1

@@ -46,7 +46,7 @@ class _Form:
             self._add(node)
         elif node.op == "ReduceMean" and self._is_over_positions(node):
             self._pool(node)
-        elif node.op == "Flatten":
+        elif node.op == "Flatten" and node.attributes.get("axis", 1) == 1:
             self._reshape(node.name, node.inputs[0], node.outputs[0], self.shapes[node.outputs[0]])
         elif node.op == "MatMul" and self._is_linear(node):
             self._layer(node)
@@ -79,10 +79,11 @@ class _Form:
         self._reshape(f"{node.name}.flat", f"{target}.pooled", target, shape[:2])
 
     def _reshape(self, name: str, source: str, target: str, shape: tuple[int, ...]) -> None:
+        """Write a change of shape that keeps the first axis, whose size 0 leaves to the input: a batch may be free."""
         wanted = f"{target}.shape"
         self.shapes[wanted], self.types[wanted] = (len(shape),), "s64"
         self.constants.add(wanted)
-        self.values[wanted] = np.asarray(shape, dtype=np.int64)
+        self.values[wanted] = np.asarray((0, *shape[1:]), dtype=np.int64)
         self._write("Reshape", name, (source, wanted), target, shape)
 
     def _is_linear(self, node: Node) -> bool:

@@ -11,7 +11,7 @@ from edgekd.figure import Figure
 from edgekd.fuse.fusion import rules
 from edgekd.kernel import KernelProfile
 from edgekd.onnx_graph.graph import Graph, read
-from edgekd.onnx_graph.placement import quantized
+from edgekd.onnx_graph.quantized import quantized
 from edgekd.onnx_graph.source import opened
 from edgekd.predict.latency import LatencyModel, Prediction
 from edgekd.predict.memory import MemoryModel

@@ -12,7 +12,7 @@ from edgekd.errors import UsageError
 from edgekd.figure import Figure
 from edgekd.measure.comparison import SHARE
 from edgekd.onnx_graph.graph import read
-from edgekd.onnx_graph.placement import quantized
+from edgekd.onnx_graph.quantized import quantized
 from edgekd.onnx_graph.source import opened
 from edgekd.predict.schemes import is_quantized
 from edgekd.predict.unmeasured import facts_of, merged, roofline

@@ -12,7 +12,7 @@ from torch import Tensor, fx, nn
 from edgekd.errors import ExportError
 from edgekd.export.onnx_file import exported
 from edgekd.export.translation import quiet
-from edgekd.quantize.graph import MOVING, Kind, Operator, OperatorGraph
+from edgekd.placement.graph import MOVING, Kind, Operator, OperatorGraph
 
 aten = torch.ops.aten
 
@@ -21,6 +21,10 @@ KINDS: dict[Any, Kind] = {
     aten.conv2d.default: "conv",
     aten.conv2d.padding: "conv",
     aten.linear.default: "linear",
+    aten.conv_transpose2d.input: "conv_transpose",
+    aten.sigmoid.default: "sigmoid",
+    aten.softmax.int: "softmax",
+    aten._softmax.default: "softmax",
     aten.relu.default: "relu",
     aten.adaptive_avg_pool2d.default: "average_pool",
     aten.avg_pool2d.default: "average_pool",
@@ -34,16 +38,25 @@ KINDS: dict[Any, Kind] = {
     aten.contiguous.default: "reshape",
     aten.cat.default: "concat",
 }
+_OF_TWO_ACTIVATIONS: dict[Any, Kind] = {
+    aten.add.Tensor: "add",
+    python_operator.add: "add",
+    aten.mul.Tensor: "mul",
+    python_operator.mul: "mul",
+    aten.matmul.default: "matmul",
+    aten.bmm.default: "matmul",
+}
 IDENTITIES = {aten.dropout.default, aten.feature_dropout.default, aten.alias.default, aten.detach.default}
 
 
 def capture(model: nn.Module, example: Tensor) -> fx.GraphModule:
     """Return an independent, trainable copy of `model` in eval mode as a plain graph of ATen operators.
 
-    `example` is any input batch (N, C, H, W); the batch stays free. Parameters keep their module paths.
+    `example` is any input batch, images (N, C, H, W) or tokens (N, T); the batch stays free. Parameters keep their
+    module paths.
     Raises ExportError where torch.export refuses or the network does not map one tensor to one tensor.
     """
-    program = exported(copy.deepcopy(model).eval(), tuple(example.shape[1:]))
+    program = exported(copy.deepcopy(model).eval(), tuple(example.shape[1:]), example.dtype)
     with quiet():
         if any(_in_place(node) for node in program.graph.nodes):
             program = program.run_decompositions({})
@@ -91,12 +104,24 @@ def _simplify(graph: fx.Graph) -> None:
 
 def operators(network: fx.GraphModule) -> OperatorGraph:
     """Read a captured graph into the neutral one; operators are called as the graph's nodes."""
-    found = []
+    found: list[Operator] = []
     for node in network.graph.nodes:
-        if node.op != "get_attr":
-            inputs = tuple(n.name for n in node.all_input_nodes if n.op != "get_attr")
+        if _is_activation(node):
+            inputs = tuple(source.name for source in _read(node))
             found.append(Operator(node.name, _kind(node), inputs, _limit(node)))
     return OperatorGraph(found)
+
+
+def _is_activation(node: fx.Node) -> bool:
+    """Return whether a node makes floats that depend on the input: no weight, no size, no token."""
+    if node.op == "output":
+        return True
+    made = node.meta.get("val")
+    return node.op != "get_attr" and isinstance(made, Tensor) and made.is_floating_point()
+
+
+def _read(node: fx.Node) -> list[fx.Node]:
+    return [source for source in node.all_input_nodes if _is_activation(source)]
 
 
 def _kind(node: fx.Node) -> Kind:
@@ -104,11 +129,17 @@ def _kind(node: fx.Node) -> Kind:
         return "input"
     if node.op == "output":
         return "output"
-    if node.target in {aten.add.Tensor, python_operator.add}:
-        return "add" if sum(n.op != "get_attr" for n in node.all_input_nodes) == 2 and not node.kwargs else "other"
+    if node.target in _OF_TWO_ACTIVATIONS:
+        return _OF_TWO_ACTIVATIONS[node.target] if len(_read(node)) == 2 and not node.kwargs else "other"
+    if node.target == aten.conv_transpose2d.input and _groups(node) > 1:
+        return "other"
     if _limit(node) is not None:
         return "clip"
     return KINDS.get(node.target, "other")
+
+
+def _groups(deconvolution: fx.Node) -> int:
+    return int(arguments(deconvolution)[6]) if len(deconvolution.args) > 6 else 1
 
 
 def _limit(node: fx.Node) -> float | None:
@@ -138,8 +169,10 @@ def _pool(graph: fx.Graph, mean: fx.Node) -> None:
     keep = len(mean.args) > 2 and bool(mean.args[2])
     with graph.inserting_before(mean):
         result = graph.call_function(aten.adaptive_avg_pool2d.default, (mean.args[0], [1, 1]))
+        result.meta = dict(mean.meta)
         if not keep:
             result = graph.call_function(aten.flatten.using_ints, (result, 1))
+            result.meta = dict(mean.meta)
     mean.replace_all_uses_with(result)
     graph.erase_node(mean)
 

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 
 from edgekd.errors import UsageError
 from edgekd.models.build import build
+from edgekd.placement.scheme import Scheme, scheme_named
 from edgekd.quantize.prepare import prepare
-from edgekd.quantize.scheme import Scheme, scheme_named
 from edgekd.schema import Schema, from_mapping
 from edgekd.train import checkpoint
 from edgekd.train.checkpoint import Description

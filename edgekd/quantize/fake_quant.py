@@ -12,8 +12,8 @@ import math
 import torch
 from torch import Tensor, nn
 
+from edgekd.placement.scheme import Signedness, integer_range, scale
 from edgekd.quantize.observer import Observer
-from edgekd.quantize.scheme import Signedness, integer_range
 from edgekd.quantize.straight_through import fake_quantize
 
 SMALLEST = 1e-6
@@ -73,20 +73,15 @@ class ActivationQuantizer(nn.Module):
         """Choose step and zero point so that [low, high] is covered, zero exactly; low <= 0 <= high."""
         if self.limit is not None:
             high = min(high, self.limit)
-        if self.signedness == "affine":
-            step = (high - low) / 255
-            zero_point = min(255.0, max(0.0, round(-low / step))) if step > 0 else 0.0
-        else:
-            step = max(high, -low) / self.highest
-            zero_point = 0.0
-        self.step.set(torch.tensor([step if step > 0 else 1 / self.highest]))
+        step, zero_point = scale(low, high, self.signedness)
+        self.step.set(torch.tensor([step]))
         self.zero_point.fill_(zero_point)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return `x` as the engine will see it."""
         if self.observer is not None:
             x = self._absorbed(x)
-            self.observer.update(x)
+            self.observer.update(x.detach().float().cpu().numpy())
             return x
         zero_point = float(self.zero_point)
         step = self._learned_step(x) if self.training else self.step.value()

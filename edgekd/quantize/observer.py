@@ -5,8 +5,8 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import Any, ClassVar
 
-import torch
-from torch import Tensor
+import numpy as np
+from numpy.typing import NDArray
 
 from edgekd.plugins import PluginFolder
 from edgekd.schema import Schema, from_mapping
@@ -28,22 +28,29 @@ class Observer(ABC):
         self.config = config
         self.low = 0.0
         self.high = 0.0
-        self._kept: list[Tensor] = []
-        self._random = torch.Generator().manual_seed(0)
+        self._kept: list[NDArray[np.float32]] = []
+        self._random = np.random.default_rng(0)
 
-    def update(self, x: Tensor) -> None:
+    def update(self, x: NDArray[np.float32]) -> None:
         """Take notice of one batch of the tensor."""
-        flat = x.detach().flatten()
-        low, high = torch.aminmax(flat)
-        self.low, self.high = min(self.low, float(low)), max(self.high, float(high))
+        flat = x.reshape(-1)
+        self.low, self.high = min(self.low, float(flat.min())), max(self.high, float(flat.max()))
         if len(flat) > SAMPLES_PER_BATCH:
-            flat = flat[torch.randint(len(flat), (SAMPLES_PER_BATCH,), generator=self._random)]
-        self._kept.append(flat.clone())
+            flat = flat[self._random.integers(0, len(flat), SAMPLES_PER_BATCH)]
+        self._kept.append(flat.copy())
 
     @property
-    def values(self) -> Tensor:
+    def values(self) -> NDArray[np.float32]:
         """Return the sampled values, shape (samples,)."""
-        return torch.cat(self._kept) if self._kept else torch.zeros(1)
+        return np.concatenate(self._kept) if self._kept else np.zeros(1, np.float32)
+
+    def histogram(self, bins: int) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+        """Return the mean and the number of the sampled values in every one of equal bins that holds any."""
+        values = self.values
+        counts, edges = np.histogram(values, bins)
+        sums, _ = np.histogram(values, edges, weights=values)
+        held = counts > 0
+        return sums[held] / counts[held], counts[held]
 
     @abstractmethod
     def range(self, levels: int, *, symmetric: bool) -> tuple[float, float]:

@@ -11,12 +11,12 @@ import torch
 from torch import Tensor, fx, nn
 
 from edgekd.errors import UsageError
+from edgekd.placement.place import QuantizedTensor, place
+from edgekd.placement.scheme import Scheme
 from edgekd.quantize.aten import capture, operators
 from edgekd.quantize.fake_quant import ActivationQuantizer, WeightQuantizer
 from edgekd.quantize.fold import fold_batch_norm
 from edgekd.quantize.observer import create
-from edgekd.quantize.placement import QuantizedTensor, place
-from edgekd.quantize.scheme import Scheme
 
 ACTIVATIONS = "quantized"
 """The submodule that holds the quantizers of tensors; those of weights stand beside their weight."""

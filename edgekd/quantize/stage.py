@@ -15,6 +15,7 @@ from edgekd.artifact import Artifact, ArtifactSet, TensorSpec
 from edgekd.distill.teach import TeachConfig, refuse_unknown, teach
 from edgekd.export.onnx_file import INPUT, OUTPUT, write
 from edgekd.figure import Figure
+from edgekd.placement.scheme import Scheme, scheme_named
 from edgekd.quantize import checkpoint as checkpoint_of_variant
 from edgekd.quantize.emission import freeze
 from edgekd.quantize.layerwise import compare_layers
@@ -22,7 +23,6 @@ from edgekd.quantize.observer import create as create_observer
 from edgekd.quantize.prepare import calibrate, prepare
 from edgekd.quantize.qat import Outcome, When, train_where_needed
 from edgekd.quantize.saturation import saturation
-from edgekd.quantize.scheme import Scheme, scheme_named
 from edgekd.runtime.session import RUNTIMES
 from edgekd.schema import Field, Schema
 from edgekd.stage import Context, Stage

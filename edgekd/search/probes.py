@@ -19,11 +19,11 @@ from edgekd.export import onnx_file
 from edgekd.export.on_target import backends
 from edgekd.measure.engine import Engine
 from edgekd.measure.series import measure
+from edgekd.placement.scheme import scheme_named
 from edgekd.predict.forecast import Forecast
 from edgekd.profile import Profile
 from edgekd.quantize.emission import freeze
 from edgekd.quantize.prepare import calibrate, prepare
-from edgekd.quantize.scheme import scheme_named
 from edgekd.schema import digest_of, read_json, write_json
 from edgekd.search.candidate import Candidate, untrained
 from edgekd.stage import Context

@@ -14,7 +14,7 @@ from edgekd import target as targets
 from edgekd.catalogue import find
 from edgekd.cli.commands import predict as subject
 from edgekd.errors import TargetError, UsageError
-from edgekd.onnx_graph.placement import quantized
+from edgekd.onnx_graph.quantized import quantized
 from edgekd.predict import known
 from edgekd.schema import read_yaml
 from tests.onnx_graph.onnx_graphs import classic

@@ -14,10 +14,10 @@ from edgekd.errors import ExportError, TargetError
 from edgekd.export import onnx_file
 from edgekd.export.backends.tensorrt_rtx import TensorRtRtx
 from edgekd.export.half import halved
-from edgekd.onnx_graph.placement import quantized
+from edgekd.onnx_graph.quantized import quantized
+from edgekd.placement.scheme import scheme_named
 from edgekd.quantize.emission import freeze
 from edgekd.quantize.prepare import calibrate, prepare
-from edgekd.quantize.scheme import scheme_named
 from tests.models import INPUT_SHAPE, settled
 from tools.topologies import topologies
 

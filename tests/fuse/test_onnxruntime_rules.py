@@ -12,7 +12,7 @@ from edgekd.fuse.fusions.onnxruntime import OnnxRuntime
 from edgekd.fuse.onnxruntime.codes import operators
 from edgekd.kernels.probes import KINDS, draw
 from edgekd.onnx_graph.graph import read
-from edgekd.onnx_graph.placement import quantized
+from edgekd.onnx_graph.quantized import quantized
 from edgekd.profile import Layer
 from tests.fuse.onnxruntime_executed import LANES, VIEWS, codes, executed, predicted, rows
 from tests.onnx_graph.onnx_graphs import model

@@ -20,7 +20,7 @@ from edgekd.fuse.fusions.openvino import OpenVino
 from edgekd.fuse.openvino import matching
 from edgekd.kernels.probes import probe
 from edgekd.onnx_graph.graph import read
-from edgekd.onnx_graph.placement import quantized
+from edgekd.onnx_graph.quantized import quantized
 from edgekd.profile import Layer
 from edgekd.runtime import without_telemetry
 from tests.onnx_graph.onnx_graphs import classic, model

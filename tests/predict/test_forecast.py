@@ -9,7 +9,7 @@ import pytest
 
 from edgekd import target
 from edgekd.errors import TargetError, UsageError
-from edgekd.onnx_graph.placement import quantized
+from edgekd.onnx_graph.quantized import quantized
 from edgekd.predict.forecast import Forecast
 from tests.onnx_graph.onnx_graphs import classic
 

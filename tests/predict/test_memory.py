@@ -5,7 +5,7 @@ import pytest
 from edgekd.fuse.fusion import FUSIONS
 from edgekd.kernel import FusedKernel, MemoryProbe
 from edgekd.onnx_graph.graph import read
-from edgekd.onnx_graph.placement import quantized
+from edgekd.onnx_graph.quantized import quantized
 from edgekd.predict.memory import MemoryModel, activation_peak_bytes, weights_bytes
 from tests.onnx_graph.onnx_graphs import classic, model
 

@@ -13,9 +13,9 @@ from torch import fx, nn
 
 from edgekd.export.onnx_file import write
 from edgekd.measure import machine
+from edgekd.placement.scheme import SCHEMES
 from edgekd.quantize.emission import freeze
 from edgekd.quantize.prepare import calibrate, prepare
-from edgekd.quantize.scheme import SCHEMES
 from tests.models import INPUT_SHAPE, TINY, settled
 
 

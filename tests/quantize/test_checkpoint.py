@@ -10,9 +10,9 @@ from torch import nn
 
 from edgekd.errors import EdgekdError, UsageError
 from edgekd.models.build import build
+from edgekd.placement.scheme import SCHEMES
 from edgekd.quantize import checkpoint as quantized
 from edgekd.quantize.prepare import calibrate, prepare
-from edgekd.quantize.scheme import SCHEMES
 from edgekd.recipe import ModelSpec
 from edgekd.train import checkpoint
 from tests.models import INPUT_SHAPE

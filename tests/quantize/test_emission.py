@@ -11,9 +11,9 @@ from edgekd.errors import EdgekdError
 from edgekd.export.backend import BACKENDS
 from edgekd.export.onnx_file import write
 from edgekd.models.build import build
+from edgekd.placement.scheme import SCHEMES
 from edgekd.quantize.emission import freeze
 from edgekd.quantize.prepare import calibrate, prepare
-from edgekd.quantize.scheme import SCHEMES
 from edgekd.recipe import ModelSpec
 from edgekd.runtime.session import open_session
 from tests.export.running import RUNNING

@@ -6,9 +6,9 @@ import torch
 import torch.nn.functional as F
 
 from edgekd.errors import UsageError
+from edgekd.placement.scheme import SCHEMES
 from edgekd.quantize.fake_quant import ActivationQuantizer, WeightQuantizer
 from edgekd.quantize.prepare import calibrate, floating_weights, prepare
-from edgekd.quantize.scheme import SCHEMES
 from tests.models import INPUT_SHAPE, TINY, settled
 
 

@@ -5,9 +5,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from edgekd.placement.scheme import SCHEMES
 from edgekd.quantize.prepare import calibrate, prepare
 from edgekd.quantize.saturation import pair_overflow, saturation
-from edgekd.quantize.scheme import SCHEMES
 from tests.models import INPUT_SHAPE, settled
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from onnx import ModelProto
 
 from edgekd.disk import whole_file
-from edgekd.onnx_graph.placement import quantized
+from edgekd.onnx_graph.quantized import quantized
 from tools.topologies import topologies
 
 

@@ -234,7 +234,26 @@ class Transposing:
             draft.read(operator, position, name)
             self._drop_unread(source)
             return
-        draft.read(operator, position, self._turned(tensor, perm, turned))
+        if source is None or not self._undone_below(source, operator, perm, turned, position):
+            draft.read(operator, position, self._turned(tensor, perm, turned))
+
+    def _undone_below(
+        self, source: Operator, reader: Operator, perm: Perm, turned: tuple[int, ...], position: int
+    ) -> bool:
+        """Let a DequantizeLinear of this reader alone take in what was before a transpose that `perm` undoes."""
+        draft = self.draft
+        transpose = draft.producer(source.inputs[0]) if source.op == "DequantizeLinear" else None
+        if transpose is None or transpose.op != "Transpose" or draft.only_reader(source) is not reader:
+            return False
+        first = perm_of(draft, transpose)
+        if tuple(first[axis] for axis in perm) != tuple(range(len(perm))):
+            return False
+        name = draft.tensor(source.output, "turned", turned)
+        draft.read(source, 0, transpose.inputs[0])
+        draft.write(source, [name])
+        draft.read(reader, position, name)
+        self._drop_unread(transpose)
+        return True
 
     def _turned(self, tensor: str, perm: Perm, shape: tuple[int, ...]) -> str:
         for reader in self.draft.readers(tensor):

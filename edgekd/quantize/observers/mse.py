@@ -28,18 +28,10 @@ class MeanSquaredError(Observer):
         low, high = (-largest, largest) if symmetric else (self.low, self.high)
         if high <= low:
             return low, high
-        values, counts = self._histogram()
+        values, counts = self.histogram(BINS)
         shares = np.linspace(1.0, self.config.smallest, self.config.candidates)
         steps = (shares * (high - low) / levels)[:, None]
         integers = np.round(values / steps)
         errors = np.clip(integers, np.round(low * shares[:, None] / steps), np.round(high * shares[:, None] / steps))
         best = float(shares[(((errors * steps - values) ** 2) * counts).sum(1).argmin()])
         return best * low, best * high
-
-    def _histogram(self) -> tuple[np.ndarray, np.ndarray]:
-        """Return the mean and the number of values of every bin that holds any."""
-        values = self.values.numpy()
-        counts, edges = np.histogram(values, BINS)
-        sums, _ = np.histogram(values, edges, weights=values)
-        held = counts > 0
-        return sums[held] / counts[held], counts[held]

@@ -20,5 +20,5 @@ class Percentile(Observer):
         """Return the percentiles, widened to include zero."""
         del levels, symmetric
         share = self.config.percentile
-        low, high = np.percentile(self.values.numpy(), [100 - share, share])
+        low, high = np.percentile(self.values, [100 - share, share])
         return min(0.0, float(low)), max(0.0, float(high))

@@ -13,10 +13,10 @@ from torch import Tensor, nn
 from edgekd.errors import UsageError
 from edgekd.export.onnx_file import write
 from edgekd.onnx_graph.graph import Graph, read
-from edgekd.onnx_graph.placement import quantized
+from edgekd.onnx_graph.quantized import quantized
+from edgekd.placement.scheme import scheme_named
 from edgekd.quantize.emission import freeze
 from edgekd.quantize.prepare import calibrate, prepare
-from edgekd.quantize.scheme import scheme_named
 from edgekd.runtime import without_telemetry
 from tests.onnx_graph.onnx_graphs import classic, model
 

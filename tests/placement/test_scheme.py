@@ -4,7 +4,7 @@ import pytest
 
 from edgekd import catalogue
 from edgekd.errors import UsageError
-from edgekd.quantize.scheme import SCHEMES, integer_range, scheme_named
+from edgekd.placement.scheme import SCHEMES, integer_range, scheme_named
 from edgekd.schema import read_yaml
 
 

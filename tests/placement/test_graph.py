@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from edgekd.quantize.graph import Operator, OperatorGraph
+from edgekd.placement.graph import Operator, OperatorGraph
 
 
 def test_it_knows_inputs_and_users_of_every_operator() -> None:

@@ -4,15 +4,35 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 Kind = Literal[
-    "input", "conv", "linear", "add", "relu", "clip", "average_pool", "max_pool", "reshape", "concat", "other", "output"
+    "input",
+    "conv",
+    "conv_transpose",
+    "linear",
+    "matmul",
+    "add",
+    "mul",
+    "concat",
+    "average_pool",
+    "max_pool",
+    "reshape",
+    "relu",
+    "clip",
+    "sigmoid",
+    "softmax",
+    "other",
+    "output",
 ]
-"""`clip` is bounded by 0 and `limit`; `reshape` is whatever only moves values; `other` is left in float."""
+"""`matmul` multiplies two activations; `clip` is bounded by 0 and `limit`; `reshape` is whatever only moves
+values; `other` is left in float."""
 
+KINDS: tuple[str, ...] = get_args(Kind)
 MOVING: frozenset[Kind | None] = frozenset({"reshape", "max_pool"})
 """Operators that keep the quantization of their input, because they only move values."""
+WEIGHTED: frozenset[Kind | None] = frozenset({"conv", "conv_transpose", "linear"})
+"""Operators with a stored weight."""
 
 
 @dataclass(frozen=True)
@@ -22,7 +42,7 @@ class Operator:
     name: str
     kind: Kind
     inputs: tuple[str, ...] = ()
-    """Operators whose tensors it reads; weights and constants are not listed."""
+    """Operators whose tensors it reads; weights, constants and whole numbers are not listed."""
     limit: float | None = None
     """Upper bound of a clip, 6 for ReLU6."""
 
@@ -50,3 +70,10 @@ class OperatorGraph:
     def users(self, operator: Operator) -> list[Operator]:
         """Return the operators that read the tensor `operator` makes."""
         return self._users[operator.name]
+
+    def quantized_source(self, name: str) -> Operator:
+        """Return the operator whose quantizer holds the tensor `name`, looking through those that move values."""
+        operator = self[name]
+        while operator.kind in MOVING and operator.inputs:
+            operator = self[operator.inputs[0]]
+        return operator

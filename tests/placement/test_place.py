@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from edgekd.quantize.graph import Operator, OperatorGraph
-from edgekd.quantize.placement import place
-from edgekd.quantize.scheme import SCHEMES
+from edgekd.placement.graph import Operator, OperatorGraph
+from edgekd.placement.place import QUANTIZED, place
+from edgekd.placement.scheme import SCHEMES
 
 U8 = SCHEMES["u8w7"]
 
@@ -54,8 +54,32 @@ def test_both_inputs_and_the_output_of_a_residual_sum_are_quantized() -> None:
 
 
 def test_a_tensor_with_two_readers_is_quantized_before_its_relu_as_well() -> None:
-    operators = (X, CONV, Operator("relu", "relu", ("conv",)), Operator("sum", "add", ("conv", "relu")))
-    assert placed(*operators) == {"x": "affine", "conv": "affine", "relu": "unsigned"}
+    sum_ = Operator("sum", "add", ("conv", "relu"))
+    operators = (X, CONV, Operator("relu", "relu", ("conv",)), sum_, Operator("next", "linear", ("sum",)))
+    assert placed(*operators) == {"x": "affine", "conv": "affine", "relu": "unsigned", "sum": "affine"}
+
+
+def test_a_sum_that_no_layer_reads_is_left_in_float() -> None:
+    norm, head = Operator("norm", "other", ("sum",)), Operator("head", "linear", ("norm",))
+    plan = place(graph(X, CONV, Operator("sum", "add", ("conv", "x")), norm, head), U8)
+    assert plan.integers == ("conv", "head")
+    assert [tensor.operator for tensor in plan.tensors] == ["x", "conv", "norm"]
+
+
+def test_layers_named_floating_keep_their_weights_and_nothing_is_rounded_for_them() -> None:
+    operators = (X, CONV, Operator("relu", "relu", ("conv",)), Operator("next", "conv", ("relu",)))
+    plan = place(graph(*operators), U8, floating={"conv"})
+    assert plan.weights == ("next",)
+    assert [tensor.operator for tensor in plan.tensors] == ["relu", "next"]
+
+
+def test_further_kinds_are_computed_in_integers_when_asked_for() -> None:
+    gate = (Operator("gate", "sigmoid", ("conv",)), Operator("scaled", "mul", ("conv", "gate")))
+    operators = (X, CONV, *gate, Operator("next", "conv", ("scaled",)))
+    assert "scaled" not in place(graph(*operators), U8).integers
+    plan = place(graph(*operators), U8, kinds=QUANTIZED | {"mul"})
+    assert "scaled" in plan.integers
+    assert {t.operator: t.signedness for t in plan.tensors}["gate"] == "unsigned"
 
 
 def test_operators_that_move_values_share_the_quantizer_before_them() -> None:

@@ -49,3 +49,13 @@ def scheme_named(name: str) -> Scheme:
 def integer_range(signedness: Signedness) -> tuple[int, int]:
     """Return the lowest and highest integer an activation can take."""
     return (-128, 127) if signedness == "symmetric" else (0, 255)
+
+
+def scale(low: float, high: float, signedness: Signedness) -> tuple[float, int]:
+    """Return step size and zero point with which integers cover [low, high], zero exactly; low <= 0 <= high."""
+    if signedness == "affine":
+        step = (high - low) / 255
+        return (step, min(255, max(0, round(-low / step)))) if step > 0 else (1 / 255, 0)
+    highest = integer_range(signedness)[1]
+    step = max(high, -low) / highest
+    return step if step > 0 else 1 / highest, 0
