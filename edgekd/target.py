@@ -102,6 +102,11 @@ class Target(Schema):
         """Return whether its engines run on a GPU of NVIDIA's."""
         return any(runtime.startswith("tensorrt") for runtime in self.runtimes)
 
+    @property
+    def adds_in_16_bits(self) -> bool:
+        """Return whether integer kernels add products in 16 bits there, for want of dot products, and may overflow."""
+        return bool({"avx512_vnni", "avx_vnni", "asimddp"}.intersection(self.lacks))
+
     def fits(self, machine: str, isa: frozenset[str], model: str = "", gpu: str | None = None) -> bool:
         """Return whether a probed machine is this target: right architecture, all of its ISA, none it lacks.
 

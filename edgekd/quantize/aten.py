@@ -12,7 +12,7 @@ from torch import Tensor, fx, nn
 from edgekd.errors import ExportError
 from edgekd.export.onnx_file import exported
 from edgekd.export.translation import quiet
-from edgekd.placement.graph import MOVING, Kind, Operator, OperatorGraph
+from edgekd.placement.graph import MOVING, WEIGHTED, Kind, Operator, OperatorGraph
 
 aten = torch.ops.aten
 
@@ -135,7 +135,13 @@ def _kind(node: fx.Node) -> Kind:
         return "other"
     if _limit(node) is not None:
         return "clip"
-    return KINDS.get(node.target, "other")
+    kind = KINDS.get(node.target, "other")
+    return "other" if kind in WEIGHTED and not _has_stored_weight(node) else kind
+
+
+def _has_stored_weight(layer: fx.Node) -> bool:
+    weight = arguments(layer)[1]
+    return isinstance(weight, fx.Node) and weight.op == "get_attr"
 
 
 def _groups(deconvolution: fx.Node) -> int:

@@ -49,6 +49,8 @@ def _freeze_quantizer(network: fx.GraphModule, node: fx.Node) -> None:
         (source,) = node.all_input_nodes
         network.set_submodule(path, IntegerWeight(quantizer, network.get_parameter(str(source.target))))
         node.args = ()
+    elif isinstance(quantizer, IntegerWeight):  # of a weight that two layers share
+        node.args = ()
 
 
 def _freeze_pool(network: fx.GraphModule, node: fx.Node) -> None:

@@ -13,7 +13,6 @@ import torch
 from torch import Tensor, nn
 
 from edgekd.placement.scheme import Signedness, integer_range, scale
-from edgekd.quantize.observer import Observer
 from edgekd.quantize.straight_through import fake_quantize
 
 SMALLEST = 1e-6
@@ -63,8 +62,8 @@ class ActivationQuantizer(nn.Module):
         self.absorbs = absorbs
         self.limit = limit
         self.lowest, self.highest = integer_range(signedness)
-        self.observer: Observer | None = None
-        """While one is set, tensors pass unquantized and are observed."""
+        self.enabled = True
+        """While it is not, tensors pass unquantized."""
         self.step = Step(1)
         self.zero_point: Tensor
         self.register_buffer("zero_point", torch.zeros(1))
@@ -79,10 +78,8 @@ class ActivationQuantizer(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return `x` as the engine will see it."""
-        if self.observer is not None:
-            x = self._absorbed(x)
-            self.observer.update(x.detach().float().cpu().numpy())
-            return x
+        if not self.enabled:
+            return self._absorbed(x)
         zero_point = float(self.zero_point)
         step = self._learned_step(x) if self.training else self.step.value()
         # Under autocast a layer's output has too few digits for 255 steps.

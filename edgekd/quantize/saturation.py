@@ -7,103 +7,84 @@ and OpenVINO reduce over the channels first, then over kernel columns and rows. 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
-import torch
-import torch.nn.functional as F
-from torch import Tensor, fx, nn
+from numpy.typing import NDArray
 
-from edgekd.quantize.aten import arguments, aten, maker
-from edgekd.quantize.fake_quant import ActivationQuantizer, WeightQuantizer
+from edgekd.errors import ExportError
+from edgekd.placement.place import Placement
+from edgekd.placement.scheme import integer_range
+from edgekd.quantize.calibration import Integers, Network, Stored
+from edgekd.quantize.layer import Layer
 
 ROWS = 256
 """Output positions examined per layer and batch."""
-CHUNK = 1 << 22
+LARGEST_SHARE = 1e-4
+"""Of a layer's pair sums that may overflow before an engine for such a processor is refused."""
+Integer = NDArray[np.int32]
 
 
-def saturation(module: nn.Module, images: np.ndarray) -> dict[str, float]:
-    """Return, by layer, the share of pair sums outside int16 over a random sample of output positions.
+def saturation(network: Network, samples: NDArray[Any], plan: Placement, integers: Integers) -> dict[str, float]:
+    """Return, by the layer's label, the share of pair sums outside int16 over a random sample of output positions."""
+    random = np.random.default_rng(0)
+    layers = [layer for name in plan.weights if _adds_pairs(layer := network.layers[name])]
+    held = {layer.name: integers.tensors.get(network.operators.quantized_source(layer.source).name) for layer in layers}
+    found: dict[str, list[float]] = {layer.name: [] for layer in layers if held[layer.name] is not None}
+    for batch in network.watch(samples, list(dict.fromkeys(layer.source for layer in layers))):
+        for layer in layers:
+            stored = held[layer.name]
+            if stored is not None:
+                patches = layer.patches(batch[layer.source], ROWS, random)
+                pairs = operands(layer, patches, stored, integers.weights[layer.name].integers)
+                found[layer.name] += [pair_overflow(rows, weights) for rows, weights in pairs]
+    return {network.layers[name].label: float(np.mean(shares)) for name, shares in found.items()}
 
-    `module` is prepared and calibrated; `images` is float32 (N, C, H, W) of calibration data.
-    """
-    watch = _Watch(module)
-    with torch.no_grad():
-        watch.run(torch.from_numpy(np.ascontiguousarray(images)))
-    return watch.shares
+
+def operands(
+    layer: Layer, patches: NDArray[np.float32], stored: Stored, weight: NDArray[np.int8]
+) -> Iterator[tuple[Integer, Integer]]:
+    """Yield the bytes (R, K) and weights (O, K) that are multiplied, group by group, in the order of reduction."""
+    # Engines with only this instruction shift signed activations by 128.
+    bytes_ = (stored.integers(patches) - integer_range(stored.signedness)[0]).astype(np.int32)
+    rows = weight.reshape(layer.rows.shape).astype(np.int32)
+    channels = layer.weight.shape[1]
+    for part, filters in zip(bytes_, rows, strict=True):
+        yield _channels_last(part, channels), _channels_last(filters, channels)
 
 
-def pair_overflow(rows: Tensor, weights: Tensor) -> float:
+def saturated_products(rows: Integer, weights: Integer) -> Integer:
+    """Return the products (R, O) of `rows` (R, K) and `weights` (O, K) as `vpmaddubsw` gets them: pair by pair."""
+    found = np.zeros((len(rows), len(weights)), np.int32)
+    for start in range(0, rows.shape[1], 2):
+        pair = rows[:, start : start + 2] @ weights[:, start : start + 2].T
+        found += np.clip(pair, -32768, 32767)
+    return found
+
+
+def pair_overflow(rows: Integer, weights: Integer) -> float:
     """Return the share of pair sums outside int16 for all products of `rows` (R, K) and `weights` (O, K)."""
-    if rows.shape[1] % 2:
-        rows, weights = F.pad(rows, (0, 1)), F.pad(weights, (0, 1))
-    overflowing = 0
-    for part in torch.split(rows, max(1, CHUNK // (weights.numel() // 2))):
-        products = part[:, None, :] * weights
-        sums = products[..., 0::2] + products[..., 1::2]
+    overflowing, pairs = 0, (rows.shape[1] + 1) // 2
+    for start in range(0, rows.shape[1], 2):
+        sums = rows[:, start : start + 2] @ weights[:, start : start + 2].T
         overflowing += int(((sums > 32767) | (sums < -32768)).sum())
-    return overflowing / (len(rows) * weights.numel() / 2)
+    return float(overflowing / (len(rows) * len(weights) * pairs))
 
 
-class _Watch(fx.Interpreter):
-    """Runs a fake-quantized network and looks at the integers every layer multiplies."""
-
-    def __init__(self, module: nn.Module) -> None:
-        super().__init__(module.eval())
-        self.shares: dict[str, float] = {}
-        self._random = torch.Generator().manual_seed(0)
-
-    def run_node(self, n: fx.Node) -> Any:
-        """Examine a layer before running it."""
-        if n.target in {aten.conv2d.default, aten.conv2d.padding, aten.linear.default}:
-            network = self.module
-            if isinstance(network, fx.GraphModule):
-                self._examine(network, n)
-        return super().run_node(n)
-
-    def _examine(self, network: fx.GraphModule, layer: fx.Node) -> None:
-        source, quantizer = maker(network, layer.args[0]), maker(network, layer.args[1])
-        weight_node = arguments(layer)[1]
-        if not isinstance(source, ActivationQuantizer) or not isinstance(quantizer, WeightQuantizer):
-            return
-        given, named = self.fetch_args_kwargs_from_env(layer)
-        x, _, *options = given
-        path = str(weight_node.all_input_nodes[0].target)
-        weight = quantizer.integers(network.get_parameter(path).detach())
-        # Engines with only this instruction shift signed activations by 128.
-        bytes_ = source.integers(x) - source.lowest
-        zero = float(source.zero_point) - source.lowest
-        pairs = list(self._operands(bytes_, weight, zero, [*options, *named.values()]))
-        if pairs:
-            shares = [pair_overflow(rows, weights) for rows, weights in pairs]
-            self.shares[path.removesuffix(".weight")] = sum(shares) / len(shares)
-
-    def _operands(self, x: Tensor, weight: Tensor, zero: float, options: list[Any]) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield the sampled inputs (R, K) and the weights (O, K) of every group, in the order of reduction."""
-        if weight.dim() == 2:
-            yield self._sample(x.reshape(-1, x.shape[-1])), weight
-            return
-        defaults: list[Any] = [None, [1, 1], [0, 0], [1, 1], 1]
-        _, stride, padding, dilation, groups = [*options, *defaults[len(options) :]]
-        if weight.shape[1] == 1 and groups > 1:
-            return
-        x = F.pad(x, _padding(padding, weight, dilation), value=zero)
-        rows = F.unfold(x, weight.shape[2:], dilation, 0, stride).mT.reshape(-1, x.shape[1], weight[0, 0].numel())
-        sampled = self._sample(rows)
-        for part, filters in zip(sampled.chunk(groups, 1), weight.chunk(groups, 0), strict=True):
-            yield part.mT.flatten(1), filters.flatten(2).mT.flatten(1)
-
-    def _sample(self, rows: Tensor) -> Tensor:
-        return rows[torch.randint(len(rows), (ROWS,), generator=self._random)] if len(rows) > ROWS else rows
+def refuse_saturating(shares: Mapping[str, float], scheme: str, target: str) -> None:
+    """Raise ExportError with the worst layer and the remedy when too many pair sums would overflow."""
+    worst = max(shares, key=lambda name: shares[name], default=None)
+    if worst is not None and shares[worst] > LARGEST_SHARE:
+        raise ExportError(
+            f"as {scheme}, {shares[worst]:.2%} of the 16-bit sums in layer '{worst}' would overflow on {target}, which "
+            "changes answers silently; quantize with 7-bit weights (scheme u8w7), which cannot overflow"
+        )
 
 
-def _padding(padding: Any, weight: Tensor, dilation: list[int]) -> list[int]:
-    """Return the padding as F.pad wants it: left, right, top, bottom."""
-    height, width = weight.shape[2:]
-    if padding == "valid":
-        return [0, 0, 0, 0]
-    if padding == "same":
-        rows, columns = dilation[0] * (height - 1), dilation[-1] * (width - 1)
-        return [columns // 2, columns - columns // 2, rows // 2, rows - rows // 2]
-    return [padding[-1], padding[-1], padding[0], padding[0]]
+def _adds_pairs(layer: Layer) -> bool:
+    return layer.collects and not (layer.groups > 1 and layer.weight.shape[1] == 1)
+
+
+def _channels_last(rows: Integer, channels: int) -> Integer:
+    return rows.reshape(len(rows), channels, -1).transpose(0, 2, 1).reshape(len(rows), -1)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -17,12 +17,14 @@ from edgekd.export.onnx_file import INPUT, OUTPUT, write
 from edgekd.figure import Figure
 from edgekd.placement.scheme import Scheme, scheme_named
 from edgekd.quantize import checkpoint as checkpoint_of_variant
+from edgekd.quantize.calibration import CalibrationConfig
 from edgekd.quantize.emission import freeze
 from edgekd.quantize.layerwise import compare_layers
 from edgekd.quantize.observer import create as create_observer
 from edgekd.quantize.prepare import calibrate, prepare
 from edgekd.quantize.qat import Outcome, When, train_where_needed
-from edgekd.quantize.saturation import saturation
+from edgekd.quantize.saturation import refuse_saturating, saturation
+from edgekd.quantize.torch_network import TorchNetwork
 from edgekd.runtime.session import RUNTIMES
 from edgekd.schema import Field, Schema
 from edgekd.stage import Context, Stage
@@ -37,11 +39,9 @@ COMPARED = 8
 """Images on which engine and fake-quantized network are compared layer by layer."""
 
 
-class QuantizeConfig(Schema):
-    """How ranges are found, and when and how the quantized network is trained."""
+class QuantizeConfig(CalibrationConfig):
+    """How ranges are found and weights rounded, and when and how the quantized network is trained."""
 
-    observer: str = Field(default="mse", description="name of an observer: how the range of a tensor is chosen")
-    observer_options: dict[str, Any] = Field(default_factory=dict, description="options of the observer")
     calibration_images: int = Field(
         default=256, ge=1, le=1_000_000, description="images of the calibration split that are used"
     )
@@ -97,7 +97,7 @@ class QuantizeStage(Stage[QuantizeConfig]):
     def _variant(self, scheme: Scheme, source: Source, artifacts: ArtifactSet, context: Context) -> list[Artifact]:
         images = self._calibration(context)
         module = prepare(source.model, torch.from_numpy(images[:2]), scheme)
-        calibrate(module, images, self.config.observer, self.config.observer_options)
+        calibrate(module, images, self.config)
         folder = context.folder / scheme.name
 
         def train(student: nn.Module) -> None:
@@ -114,15 +114,28 @@ class QuantizeStage(Stage[QuantizeConfig]):
             score=lambda network: self._accuracy(network, context),
         )
         outcome.module.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
+        shares = self._overflows(outcome.module, context)
+        if context.target.adds_in_16_bits:
+            refuse_saturating(shares, scheme.name, context.target.name)
         probe = torch.from_numpy(data.recorded(data.load(context.recipe.data)))
         checkpoint_of_variant.save(outcome.module, folder / "torch", scheme, source.description, probe)
         write(freeze(outcome.module), folder / "model.onnx", source.description.input_shape)
-        return self._artifacts(scheme, source, outcome, folder, context)
+        return self._artifacts(scheme, source, outcome, folder, context, shares=shares)
+
+    def _overflows(self, module: nn.Module, context: Context) -> dict[str, float]:
+        network = TorchNetwork(module)
+        return saturation(network, self._calibration(context)[:COMPARED], network.plan, network.integers())
 
     def _artifacts(
-        self, scheme: Scheme, source: Source, outcome: Outcome, folder: Path, context: Context
+        self,
+        scheme: Scheme,
+        source: Source,
+        outcome: Outcome,
+        folder: Path,
+        context: Context,
+        *,
+        shares: dict[str, float],
     ) -> list[Artifact]:
-        shares = saturation(outcome.module, self._calibration(context)[:COMPARED])
         figures = (
             self._percent("float_accuracy_percent", source.accuracy, context),
             self._percent("calibrated_accuracy_percent", outcome.calibrated, context),

@@ -22,6 +22,7 @@ from edgekd.measure.series import measure
 from edgekd.placement.scheme import scheme_named
 from edgekd.predict.forecast import Forecast
 from edgekd.profile import Profile
+from edgekd.quantize.calibration import CalibrationConfig
 from edgekd.quantize.emission import freeze
 from edgekd.quantize.prepare import calibrate, prepare
 from edgekd.schema import digest_of, read_json, write_json
@@ -87,7 +88,7 @@ class Bench:
 
     def _quantized(self, network: nn.Module, scheme: str) -> nn.Module:
         prepared = prepare(network, torch.from_numpy(self.images[:2]), scheme_named(scheme))
-        calibrate(prepared, self.images)
+        calibrate(prepared, self.images, CalibrationConfig(rounding="nearest", bias_correction=False))
         return freeze(prepared)
 
     def _predicted(self, engines: Sequence[Engine], key: str) -> Profile:

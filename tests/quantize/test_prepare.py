@@ -5,10 +5,12 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from edgekd.errors import UsageError
+from edgekd.errors import EdgekdError, UsageError
 from edgekd.placement.scheme import SCHEMES
+from edgekd.quantize.calibration import CalibrationConfig
 from edgekd.quantize.fake_quant import ActivationQuantizer, WeightQuantizer
-from edgekd.quantize.prepare import calibrate, floating_weights, prepare
+from edgekd.quantize.prepare import calibrate, prepare
+from edgekd.quantize.torch_network import floating
 from tests.models import INPUT_SHAPE, TINY, settled
 
 
@@ -50,28 +52,28 @@ def test_calibration_sees_the_float_network() -> None:
     for part in module.modules():
         if isinstance(part, WeightQuantizer):
             part.step.set(torch.full_like(part.step.calibrated, 1e3))  # would quantize every weight to zero
-    calibrate(module, images(), "minmax")
+    calibrate(module, images(), CalibrationConfig(observer="minmax"))
     quantizer = module.get_submodule("quantized.x")
     step = float(quantizer.step.value())
     assert step * 255 == pytest.approx(float(x.max() - x.min()), rel=1e-4)
     for part in module.modules():
         if isinstance(part, ActivationQuantizer):
-            assert part.observer is None
+            assert part.enabled
             assert float(part.step.value()) > 1e-4
 
 
 def test_without_images_or_quantizers_calibration_is_refused() -> None:
     module = prepare(settled("mlp"), torch.randn(2, *INPUT_SHAPE), SCHEMES["u8w7"])
-    with pytest.raises(UsageError, match="0 images"):
+    with pytest.raises(UsageError, match="0 samples"):
         calibrate(module, images()[:0])
-    with pytest.raises(UsageError, match="0 activation quantizers"):
+    with pytest.raises(EdgekdError, match="only what prepare returned"):
         calibrate(settled("mlp"), images())
 
 
-def test_weights_float_only_for_a_while() -> None:
+def test_weights_and_tensors_float_only_for_a_while() -> None:
     module = prepare(settled("mlp"), torch.randn(2, *INPUT_SHAPE), SCHEMES["u8w7"])
-    parts = [part for part in module.modules() if isinstance(part, WeightQuantizer)]
-    with floating_weights(module):
+    parts = [part for part in module.modules() if isinstance(part, WeightQuantizer | ActivationQuantizer)]
+    with floating(module):
         assert not any(part.enabled for part in parts)
     assert all(part.enabled for part in parts)
 

@@ -34,14 +34,16 @@ class Entropy(Observer):
         steps = levels if self.low == 0 or self.high == 0 else (levels + 1) // 2
         if symmetric:
             steps = (levels + 1) // 2
-        cut = largest * self._kept_bins(counts.astype(np.float64), steps) / self.config.bins
+        cut = largest * _kept(counts.astype(np.float64), steps) / self.config.bins
         return max(self.low, -cut), min(self.high, cut)
 
-    def _kept_bins(self, counts: NDArray[np.float64], steps: int) -> int:
-        """Return after how many bins the histogram is cut off."""
-        candidates = range(steps, len(counts) + 1, max(1, (len(counts) - steps) // 200))
-        lost = {kept: _divergence(counts, kept, steps) for kept in (*candidates, len(counts))}
-        return min(lost, key=lambda kept: (lost[kept], -kept))
+
+def _kept(counts: NDArray[np.float64], steps: int) -> int:
+    """Return after how many bins the histogram is cut off."""
+    candidates: list[int] = [*range(steps, len(counts), max(1, (len(counts) - steps) // 200)), len(counts)]
+    lost = [_divergence(counts, kept, steps) for kept in candidates]
+    least: float = min(lost)
+    return max(kept for kept, divergence in zip(candidates, lost, strict=True) if divergence == least)
 
 
 def _divergence(counts: NDArray[np.float64], kept: int, steps: int) -> float:

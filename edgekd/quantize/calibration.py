@@ -1,0 +1,195 @@
+"""Post-training quantization of any network that lets itself be watched: ranges, rounding and corrected biases.
+
+It knows no framework: a captured torch module and an ONNX file are both a `Network`.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgekd.errors import UsageError
+from edgekd.placement.graph import OperatorGraph
+from edgekd.placement.place import Placement
+from edgekd.placement.scheme import Scheme, Signedness, integer_range, scale
+from edgekd.quantize import rounding
+from edgekd.quantize.layer import Array, Layer
+from edgekd.quantize.observer import create
+from edgekd.schema import Field, Schema
+
+PATCHES = 2048
+"""Of a layer's input, examined in every batch."""
+LARGEST_GRAM = 6144
+"""Weights of one output channel beyond which rounding is to the nearest: the matrix would take too long."""
+
+Rounding = Literal["nearest", "adaptive"]
+
+
+class CalibrationConfig(Schema):
+    """How ranges are found and weights are rounded."""
+
+    observer: str = Field(default="mse", description="name of an observer: how the range of a tensor is chosen")
+    observer_options: dict[str, Any] = Field(default_factory=dict, description="options of the observer")
+    rounding: Rounding = Field(
+        default="adaptive", description="of weights: each to the nearest integer, or so that layers answer the same"
+    )
+    bias_correction: bool = Field(
+        default=True, description="shift biases by what rounding shifts the mean of a layer's output"
+    )
+
+
+class Network(ABC):
+    """A float network as calibration needs it; tensors and layers are called as the operators that make them."""
+
+    operators: OperatorGraph
+    layers: Mapping[str, Layer]
+
+    @abstractmethod
+    def watch(self, samples: NDArray[Any], names: list[str]) -> Iterator[dict[str, Array]]:
+        """Run `samples` (N, ...) in float and yield, batch by batch, the tensors of these names."""
+
+
+@dataclass(frozen=True)
+class Stored:
+    """A tensor in integers."""
+
+    step: float
+    zero_point: int
+    signedness: Signedness
+
+    def integers(self, x: Array) -> Array:
+        """Return the integers of `x`, as floats, as ONNX's QuantizeLinear defines them."""
+        low, high = integer_range(self.signedness)
+        found: Array = np.clip(np.round(x / np.float32(self.step)) + np.float32(self.zero_point), low, high)
+        return found
+
+    def rounded(self, x: Array) -> Array:
+        """Return `x` as the integers stand for it."""
+        found: Array = (self.integers(x) - np.float32(self.zero_point)) * np.float32(self.step)
+        return found
+
+
+@dataclass(frozen=True)
+class Weight:
+    """A weight in integers."""
+
+    integers: NDArray[np.int8]
+    """Output channels first."""
+    steps: Array
+    """One an output channel."""
+    bias: Array | None
+    """Corrected, still in floats; None for a layer without one."""
+
+
+@dataclass(frozen=True)
+class Integers:
+    """Everything that calibration found."""
+
+    tensors: dict[str, Stored]
+    weights: dict[str, Weight]
+
+
+def calibrated(
+    network: Network, samples: NDArray[Any], plan: Placement, scheme: Scheme, config: CalibrationConfig
+) -> Integers:
+    """Return integers for the tensors and layers of `plan`, from what `samples` (N, ...) do in the network.
+
+    Raises UsageError for an unknown observer, and when there is nothing to calibrate or to calibrate with.
+    """
+    if not plan.tensors or not len(samples):
+        raise UsageError(f"cannot calibrate {len(plan.tensors)} tensors with {len(samples)} samples")
+    tensors = _ranges(network, samples, plan, config)
+    seen = _inputs(network, samples, plan, tensors)
+    weights = {name: _rounded(network.layers[name], seen.get(name), scheme, config) for name in plan.weights}
+    return Integers(tensors, weights)
+
+
+def _ranges(network: Network, samples: NDArray[Any], plan: Placement, config: CalibrationConfig) -> dict[str, Stored]:
+    observers = {tensor.operator: create(config.observer, config.observer_options) for tensor in plan.tensors}
+    for batch in network.watch(samples, list(observers)):
+        for name, x in batch.items():
+            observers[name].update(x)
+    found = {}
+    for tensor in plan.tensors:
+        low, high = observers[tensor.operator].range(255, symmetric=tensor.signedness == "symmetric")
+        if tensor.limit is not None:
+            high = min(high, tensor.limit)
+        step, zero_point = scale(low, high, tensor.signedness)
+        found[tensor.operator] = Stored(max(step, 1e-6), zero_point, tensor.signedness)
+    return found
+
+
+@dataclass
+class _Seen:
+    """What one layer multiplies: second moments and means of its patches, before and after rounding."""
+
+    gram: NDArray[np.float64] | None = None
+    """(groups, K, K), of the rounded input."""
+    rounded: NDArray[np.float64] = field(default_factory=lambda: np.zeros(0))
+    """Sum of the rounded input's patches, (groups, K)."""
+    floating: NDArray[np.float64] = field(default_factory=lambda: np.zeros(0))
+    count: int = 0
+
+    def add(self, patches: Array, floating: Array, *, with_gram: bool) -> None:
+        double = patches.astype(np.float64)
+        if self.count == 0:
+            self.rounded = np.zeros((len(patches), patches.shape[2]))
+            self.floating = self.rounded.copy()
+            self.gram = np.zeros((*self.rounded.shape, patches.shape[2])) if with_gram else None
+        if self.gram is not None:
+            self.gram += double.transpose(0, 2, 1) @ double
+        self.rounded += double.sum(1)
+        self.floating += floating.astype(np.float64).sum(1)
+        self.count += patches.shape[1]
+
+
+def _inputs(
+    network: Network, samples: NDArray[Any], plan: Placement, tensors: Mapping[str, Stored]
+) -> dict[str, _Seen]:
+    """Return what the layers multiply once their inputs are rounded."""
+    random = np.random.default_rng(0)
+    layers = [layer for name in plan.weights if (layer := network.layers[name]).collects]
+    seen = {layer.name: _Seen() for layer in layers}
+    for batch in network.watch(samples, list(dict.fromkeys(layer.source for layer in layers))):
+        for layer in layers:
+            patches = layer.patches(batch[layer.source], PATCHES, random)
+            stored = tensors.get(network.operators.quantized_source(layer.source).name)
+            rounded = patches if stored is None else stored.rounded(patches)
+            seen[layer.name].add(rounded, patches, with_gram=patches.shape[2] <= LARGEST_GRAM)
+    return seen
+
+
+def _rounded(layer: Layer, seen: _Seen | None, scheme: Scheme, config: CalibrationConfig) -> Weight:
+    limit, rows = scheme.weight_limit, layer.rows.astype(np.float64)
+    if seen is None:
+        steps = rounding.steps_that_cover(rows, limit)
+        return _weight(layer, rounding.nearest(rows, steps, limit), steps, layer.bias)
+    means = seen.rounded / seen.count
+    steps, integers = np.zeros(rows.shape[:2]), np.zeros(rows.shape)
+    for group, part in enumerate(rows):
+        if config.rounding == "nearest" or seen.gram is None:
+            steps[group] = rounding.steps_that_cover(part, limit)
+            integers[group] = rounding.nearest(part, steps[group], limit)
+            continue
+        gram = seen.gram[group] / seen.count
+        if config.bias_correction and layer.bias is not None:
+            gram = gram - np.outer(means[group], means[group])
+        steps[group] = rounding.steps_that_fit(part, limit, np.maximum(np.diag(gram), 0))
+        integers[group] = rounding.adaptive(part, steps[group], limit, gram)
+    bias = layer.bias
+    if config.bias_correction and bias is not None:
+        wanted = (rows * (seen.floating / seen.count)[:, None, :]).sum(-1)
+        found = (integers * steps[..., None] * means[:, None, :]).sum(-1)
+        shift = (wanted - found).reshape(-1)
+        bias = (bias + shift).astype(np.float32)
+    return _weight(layer, integers, steps, bias)
+
+
+def _weight(layer: Layer, integers: NDArray[np.float64], steps: NDArray[np.float64], bias: Array | None) -> Weight:
+    shaped = integers.reshape(layer.weight.shape).astype(np.int8)
+    return Weight(shaped, steps.reshape(-1).astype(np.float32), bias)

@@ -1,0 +1,85 @@
+"""Which way each weight is rounded, judged by what the layer answers instead of by the weight.
+
+The objective is that of AdaRound (Nagel et al. 2020, "Up or Down? Adaptive Rounding for Post-Training Quantization",
+https://arxiv.org/abs/2004.10568, equation 13): the squared error of a layer's output on calibration data, which is a
+quadratic form of the weight's error. It is minimised one weight at a time, as in QuantEase (Behdin et al. 2023,
+https://arxiv.org/abs/2309.01885), where AdaRound relaxes the choice and descends: no learning rate, no schedule.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float64]
+
+DAMPING = 1e-3
+"""Of the mean diagonal, added to it: directions that the calibration data do not show must not be for free."""
+SHARES = np.linspace(1.0, 0.7, 13)
+"""Of the range of a weight that are tried."""
+_CLOSE = 1e-12
+
+
+def steps_that_cover(rows: Array, limit: int) -> Array:
+    """Return the step of every row of (..., K) with which no weight is cut off, at most `limit` steps from zero."""
+    steps = np.abs(rows).max(-1) / limit
+    # A channel of (nearly) zero weights needs no fine steps, and its bias no 33rd bit.
+    covering: Array = np.maximum(steps, max(float(steps.max()) / 1024, 1e-12))
+    return covering
+
+
+def steps_that_fit(rows: Array, limit: int, importance: Array) -> Array:
+    """Return the steps with the least rounding error of (O, K), each weight weighted by `importance` (K)."""
+    full = steps_that_cover(rows, limit)
+    errors = []
+    for share in SHARES:
+        steps = full * share
+        rounded = nearest(rows, steps, limit) * steps[..., None]
+        errors.append((np.square(rounded - rows) * importance).sum(-1))
+    best: Array = full * SHARES[np.argmin(errors, axis=0)]
+    return best
+
+
+def nearest(rows: Array, steps: Array, limit: int) -> Array:
+    """Return every weight of (..., K) as the nearest integer."""
+    integers: Array = np.clip(np.round(rows / steps[..., None]), -limit, limit)
+    return integers
+
+
+def adaptive(rows: Array, steps: Array, limit: int, gram: Array, sweeps: int = 4) -> Array:
+    """Return integers (O, K) for which the layer's answers change least.
+
+    `gram` (K, K) is the mean of x x^T over patches of the layer's input, about their mean where the bias is corrected.
+    Weights stay within one step of where they were. The error is never larger than that of `nearest`.
+    """
+    hessian = gram + np.eye(len(gram)) * DAMPING * max(float(np.trace(gram)) / len(gram), _CLOSE)
+    start = nearest(rows, steps, limit)
+    integers = start.copy()
+    error = integers * steps[:, None] - rows
+    slope = error @ hessian
+    low = np.clip(np.floor(rows / steps[:, None]), -limit, limit)
+    high = np.clip(np.ceil(rows / steps[:, None]), -limit, limit)
+    order = np.argsort(-np.diag(hessian), kind="stable")
+    for _ in range(sweeps):
+        moved = False
+        for k in order:
+            best = rows[:, k] / steps + (error[:, k] - slope[:, k] / hessian[k, k]) / steps
+            wanted = np.clip(np.round(best), low[:, k], high[:, k])
+            change = (wanted - integers[:, k]) * steps
+            if change.any():
+                moved = True
+                integers[:, k] = wanted
+                error[:, k] += change
+                slope += np.outer(change, hessian[k])
+        if not moved:
+            break
+    return np.where(
+        (lost(integers, steps, rows, hessian) <= lost(start, steps, rows, hessian))[:, None], integers, start
+    )
+
+
+def lost(integers: Array, steps: Array, rows: Array, gram: Array) -> Array:
+    """Return the mean squared error of every row's output, (O,)."""
+    error = integers * steps[:, None] - rows
+    found: Array = ((error @ gram) * error).sum(-1)
+    return found
