@@ -71,6 +71,12 @@ def host_target() -> str:
     return name
 
 
+def is_target(wanted: target.Target) -> bool:
+    """Return whether this machine is a target on whose processor engines run."""
+    known = _identity()
+    return not wanted.needs_gpu and wanted.fits(known["machine"], frozenset(known["isa"]), known.get("model") or "")
+
+
 def doubts(states: Sequence[dict[str, Any]]) -> list[str]:
     """Return why figures taken between the first and the last of these states cannot be trusted, a sentence each.
 

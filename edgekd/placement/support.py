@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 from edgekd.errors import UsageError, suggestion
 from edgekd.placement.graph import KINDS, Kind
+from edgekd.placement.place import QUANTIZED
 from edgekd.schema import Field, Schema, field_validator, from_mapping, read_yaml
 from edgekd.target import Fact
 
@@ -64,18 +65,24 @@ def _tables() -> tuple[Support, ...]:
 
 
 def quantized_kinds(runtimes: Iterable[str]) -> frozenset[Kind]:
-    """Return the kinds that every one of these runtimes computes in integers, and that are worth it without a trial."""
-    tables = [support(runtime) for runtime in runtimes]
-    kinds = frozenset.intersection(*(frozenset(table.quantized_by_default) for table in tables))
-    return frozenset(kind for kind in kinds if all(table.is_integer(kind) for table in tables))  # type: ignore[misc]
+    """Return the kinds that all of these runtimes compute in integers and that are worth it without a trial.
+
+    A runtime without a table, such as a plug-in's own, has no say.
+    """
+    tables = _known(runtimes)
+    return frozenset(
+        kind
+        for kind in get_args(Kind)
+        if all(table.is_integer(kind) and kind in table.quantized_by_default for table in tables)
+    ) & (QUANTIZED if not tables else frozenset(get_args(Kind)))
 
 
 def optional_kinds(runtimes: Iterable[str]) -> frozenset[Kind]:
-    """Return the kinds that every one of these runtimes can compute in integers, but that have to be tried."""
-    tables = [support(runtime) for runtime in runtimes]
-    return frozenset(
-        kind  # type: ignore[misc]
-        for kind in KINDS
-        if all(table.is_integer(kind) for table in tables)
-        and not all(kind in table.quantized_by_default for table in tables)
-    )
+    """Return the kinds that all of these runtimes can compute in integers, but that have to be tried."""
+    tables = _known(runtimes)
+    able = frozenset(kind for kind in get_args(Kind) if tables and all(table.is_integer(kind) for table in tables))
+    return able - quantized_kinds(table.runtimes[0] for table in tables)
+
+
+def _known(runtimes: Iterable[str]) -> list[Support]:
+    return [table for table in _tables() if set(table.runtimes).intersection(runtimes)]
