@@ -6,6 +6,7 @@ engine's layer read, so any correct layer is at most one step away.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -57,16 +58,25 @@ def _described(model: onnx.ModelProto, node: onnx.NodeProto, output: onnx.ValueI
     return output
 
 
-def compare_layers(module: nn.Module, path: Path, runtime: str, images: np.ndarray) -> Layerwise:
+def compare_layers(
+    module: nn.Module,
+    path: Path,
+    runtime: str,
+    images: np.ndarray,
+    run: Callable[[Path, np.ndarray], list[np.ndarray]] | None = None,
+) -> Layerwise:
     """Compare `module` (as prepared, calibrated, perhaps trained) with the engine `runtime` makes of the ONNX file.
 
-    `images` is float32 (N, C, H, W).
+    `images` is float32 (N, C, H, W). `run`, if given, returns all outputs of a file in place of the runtime.
     """
     with scratch("edgekd-engine") as folder:
         exposed = folder / "exposed.onnx"
         quantizers = expose(path, exposed)
-        session = open_session(runtime, str(exposed), threads=1, batch=len(images))
-        engine_logits, *integers = [result.copy() for result in session.run([images])]
+        if run is None:
+            session = open_session(runtime, str(exposed), threads=1, batch=len(images))
+            engine_logits, *integers = [result.copy() for result in session.run([images])]
+        else:
+            engine_logits, *integers = run(exposed, images)
     forced = Forced(module, dict(zip(quantizers, integers, strict=True)))
     with torch.no_grad():
         logits = forced.run(torch.from_numpy(images))

@@ -51,7 +51,7 @@ class OnnxNetwork(Network):
         """Run the float network with ONNX Runtime and yield tensors batch by batch."""
         running = Running(self.written(_NONE, None), names)
         each = 4 * sum(int(np.prod(self.graph.shapes[name])) for name in names)
-        size = max(1, min(64, BATCH_BYTES // max(each, 1)))
+        size = 1 if self._has_fixed_batch else max(1, min(64, BATCH_BYTES // max(each, 1)))
         for start in range(0, len(samples), size):
             yield dict(zip(names, running.run(samples[start : start + size]), strict=True))
 
@@ -72,6 +72,11 @@ class OnnxNetwork(Network):
         for port in (*model.graph.input, *model.graph.output):
             port.CopyFrom(ends[port.name])
         return model
+
+    @property
+    def _has_fixed_batch(self) -> bool:
+        first = self._ends[0].type.tensor_type.shape.dim
+        return bool(first) and first[0].dim_value > 0
 
     def with_layers(self, layers: Mapping[str, Layer]) -> OnnxNetwork:
         """Return the network with other weights and biases."""

@@ -17,6 +17,7 @@ from edgekd.stage import Progress
 from edgekd.target import Target
 
 PERCENTILE = 50.0
+_ACCURACY = "accuracy_percent"
 Verdict = Literal["faster", "not faster", "not trustworthy"]
 
 
@@ -35,8 +36,16 @@ class Trial:
         return "not trustworthy" if "not trustworthy" in outcomes else "not faster"
 
     def lines(self) -> list[str]:
-        """Return a line a runtime."""
-        return [f"  {runtime}: {found.line()}" for runtime, found in self.comparisons.items()]
+        """Return a line a runtime, and with labelled samples one of accuracies."""
+        return [line for runtime, found in self.comparisons.items() for line in _lines(runtime, found)]
+
+
+def _lines(runtime: str, found: Comparison) -> list[str]:
+    quantized, floating = found.a.figure(_ACCURACY), found.b.figure(_ACCURACY)
+    lines = [f"  {runtime}: {found.line()}"]
+    if quantized is not None and floating is not None:
+        lines.append(f"  {runtime}: {_ACCURACY} {quantized.text()}, float {floating.text()}, n={quantized.samples}")
+    return lines
 
 
 def inputs_of(model: Path, data: Path, progress: Progress) -> NDArray[np.generic]:
