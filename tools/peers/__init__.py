@@ -1,0 +1,1 @@
+"""Other tools' quantization, each run by an interpreter that has it installed."""
