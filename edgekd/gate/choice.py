@@ -8,7 +8,6 @@ from edgekd.budget import Budget
 from edgekd.errors import EdgekdError
 from edgekd.measure.comparison import TEACHER, paired_ratio
 from edgekd.profile import EngineRecord, Profile, latency_name
-from edgekd.target import FLOAT_SCHEMES
 
 _UPPER_LIMITS = ("first_result_ms", "energy_mj", "peak_memory_mb", "size_mb")
 
@@ -47,12 +46,11 @@ def _fastest(allowed: Sequence[EngineRecord], among: int, budget: Budget) -> tup
 
 
 def _candidates(profile: Profile, budget: Budget) -> list[EngineRecord]:
-    """Return every measured engine of a compressed network; the teacher's own only when there is no other."""
+    """Return every measured engine of a compressed network; the teacher's, float ones too, only without any other."""
     measured = [r for r in profile.records if r.figure(latency_name(budget.percentile)) is not None]
     if not measured:
         raise EdgekdError(f"the profile of {profile.target} holds no {latency_name(budget.percentile)} to choose by")
-    students = [record for record in measured if record.network != TEACHER]
-    return students or [record for record in measured if record.scheme not in FLOAT_SCHEMES] or measured
+    return [record for record in measured if record.network != TEACHER] or measured
 
 
 def _as_fast(record: EngineRecord, fastest: EngineRecord, percentile: float) -> bool:

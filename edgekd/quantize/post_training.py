@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -18,12 +18,11 @@ from edgekd.export import parity
 from edgekd.export.answers import answers
 from edgekd.export.backend import BACKENDS
 from edgekd.export.on_target import Unbuilt
-from edgekd.placement.graph import Kind
-from edgekd.placement.place import place
+from edgekd.placement.place import Placement
 from edgekd.placement.scheme import Scheme
-from edgekd.placement.support import quantized_kinds
-from edgekd.quantize.calibration import CalibrationConfig, calibrated
+from edgekd.quantize.calibration import CalibrationConfig, Integers, calibrated
 from edgekd.quantize.onnx_network import OnnxNetwork
+from edgekd.quantize.placements import RULES, placements, together
 from edgekd.quantize.saturation import refuse_saturating, saturation
 from edgekd.runtime.session import REFERENCE, RUNTIMES, open_session
 from edgekd.target import Target
@@ -32,6 +31,10 @@ EXAMINED = 16
 """Samples on which pair sums are looked at."""
 COMPARED = 64
 """Samples on which answers are compared."""
+
+
+Chooser = Callable[[dict[str, Path]], str]
+"""Files by the name of their placement in, the name of the best out."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +58,8 @@ class QuantizedFile:
     scheme: str
     layers: int
     """Layers whose weights are integers."""
+    placement: str
+    """Which of the placements that were tried, or the one of the rules."""
     kept: tuple[str, ...]
     """Layers that were asked to stay in float, by their labels."""
     saturation: dict[str, float]
@@ -82,20 +87,25 @@ def quantize_file(
     *,
     config: CalibrationConfig,
     keep_float: Sequence[str] = (),
-    kinds: Sequence[Kind] = (),
+    choose: Chooser | None = None,
 ) -> QuantizedFile:
     """Calibrate the float network `model` on `samples` (N, ...) and write it as `output` with Q/DQ pairs.
 
-    `keep_float` are patterns of layer names, `kinds` operators to be computed in integers beyond the default ones.
-    Raises UsageError for what cannot be quantized and for a pattern that fits no layer, ExportError for a network that
-    would overflow on the target, or that a runtime computes otherwise than the file says; then nothing is written.
+    `keep_float` are patterns of layer names. `choose` tells which of several placements is best, given their files by
+    name; without it the rules decide. Raises UsageError for what cannot be quantized and for a pattern that fits no
+    layer, ExportError for a network that would overflow on the target, or that a runtime computes otherwise than the
+    file says; then nothing is written.
     """
     network = OnnxNetwork.read(model, samples[:1])
     kept = _kept(network, keep_float)
-    plan = place(network.operators, scheme, quantized_kinds(target.runtimes) | frozenset(kinds), kept)
-    if not plan.weights:
+    plans = placements(network, target, scheme, kept)
+    if choose is None:
+        plans = {RULES: plans[RULES]}
+    if not plans[RULES].weights:
         raise UsageError(f"{model} has no layer that could be computed in integers")
-    integers = calibrated(network, samples, plan, scheme, config)
+    integers = calibrated(network, samples, together(plans.values()), scheme, config)
+    chosen = RULES if choose is None else _best(network, plans, integers, choose)
+    plan = plans[chosen]
     shares = saturation(network, samples[:EXAMINED], plan, integers)
     if target.adds_in_16_bits:
         refuse_saturating(shares, scheme.name, target.name)
@@ -114,6 +124,7 @@ def quantize_file(
         path=output,
         scheme=scheme.name,
         layers=len(plan.weights),
+        placement=chosen,
         kept=tuple(network.layers[name].label for name in kept),
         saturation=shares,
         cosine=_cosine(expected, found),
@@ -125,6 +136,16 @@ def quantize_file(
         executed=executed,
         accepted=accepted,
     )
+
+
+def _best(network: OnnxNetwork, plans: Mapping[str, Placement], integers: Integers, choose: Chooser) -> str:
+    """Let `choose` choose among the files of all placements."""
+    with scratch("edgekd-placements") as folder:
+        files = {}
+        for number, (name, plan) in enumerate(plans.items()):
+            files[name] = folder / f"{number}.onnx"
+            onnx.save(network.written(plan, integers), files[name])
+        return choose(files)
 
 
 def _kept(network: OnnxNetwork, patterns: Sequence[str]) -> list[str]:

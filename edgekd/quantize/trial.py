@@ -10,13 +10,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgekd.errors import UsageError
+from edgekd.figure import Figure
 from edgekd.gate.bench import Asked, Given, bench
 from edgekd.gate.compare import Comparison, compare
+from edgekd.gate.raw import emptied
+from edgekd.measure.comparison import paired_ratio
+from edgekd.measure.series import measure
 from edgekd.runtime.session import RUNTIMES
 from edgekd.stage import Progress
 from edgekd.target import Target
 
 PERCENTILE = 50.0
+PROCESSES = 11
+"""Of each engine: the fewest with which a median has bounds."""
 _ACCURACY = "accuracy_percent"
 Verdict = Literal["faster", "not faster", "not trustworthy"]
 
@@ -58,6 +64,38 @@ def inputs_of(model: Path, data: Path, progress: Progress) -> NDArray[np.generic
             raise UsageError(f"{model} has several inputs; only networks of one input can be quantized")
         found: NDArray[np.generic] = np.load(here.samples.path, allow_pickle=False)
         return found
+
+
+def fastest(
+    files: dict[str, Path], target: Target, data: Path, *, time_limit_s: float, raw: Path, progress: Progress
+) -> tuple[str, dict[str, Figure]]:
+    """Return the name of the fastest file in the target's first runtime, and the latency of each by that of the first.
+
+    All take turns. Another than the first is chosen only where it is faster beyond doubt.
+    """
+    runtime = next(name for name in target.runtimes if name in RUNTIMES)
+    names = list(files)
+    asked = Asked(data, threads=target.threads)
+    with bench([Given(str(file), runtime) for file in files.values()], asked, None, progress) as here:
+        series = measure(
+            here.engines,
+            here.samples.path,
+            here.point,
+            PERCENTILE,
+            processes=PROCESSES,
+            raw=emptied(raw) / "latency.jsonl",
+            progress=progress,
+            title="placements",
+            origin="device",
+            connection=here.connection,
+            time_limit_s=time_limit_s,
+        )
+    ratios = {
+        name: paired_ratio(record, series.records[0], PERCENTILE, "latency_ratio_p50")
+        for name, record in zip(names, series.records, strict=True)
+    }
+    better = [name for name, ratio in ratios.items() if ratio.upper is not None and ratio.upper < 1]
+    return min(better, key=lambda name: ratios[name].value, default=names[0]), ratios
 
 
 def tried(

@@ -44,7 +44,7 @@ def test_a_faster_file_is_written_and_described(measured: Measured) -> None:
     answer = quantized()
     assert answer.return_value == 0
     lines = answer.stdout.splitlines()
-    assert lines[0] == f"5 layers in integers as {SCHEME}"
+    assert lines[0] == f"5 layers in integers as {SCHEME}, placed by the rules"
     assert any(line.startswith("onnxruntime: 5 convolutions and products in integers") for line in lines)
     assert sum("faster: p50 of" in line for line in lines) == 2
     assert any("accuracy_percent" in line for line in lines)

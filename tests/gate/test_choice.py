@@ -31,8 +31,14 @@ def test_the_teacher_is_never_shipped_beside_a_student() -> None:
 
 
 def test_without_a_student_the_quantized_teacher_is_shipped() -> None:
-    assert _chosen(record("teacher/u8w8/openvino", 9.0))[0] == "teacher/u8w8/openvino"
+    assert _chosen(record("teacher/u8w8/openvino", 3.0))[0] == "teacher/u8w8/openvino"
     assert _chosen()[0] == TEACHER.key
+
+
+def test_integers_that_lose_to_float_are_not_shipped() -> None:
+    assert _chosen(record("teacher/u8w8/openvino", 1.3 * TEACHER.figures[0].value))[0] == TEACHER.key
+    engines = record("pruned/fp32/openvino", 1.0), record("pruned/u8w7/openvino", 1.3)
+    assert _chosen(*engines)[0] == "pruned/fp32/openvino"
 
 
 @pytest.mark.parametrize(("ms", "key"), [(1.005, "b/int8/ort"), (1.04, "a/int8/ov"), (1.2, "a/int8/ov")])

@@ -20,6 +20,7 @@ import click
 from edgekd.cli.measuring import told
 
 if TYPE_CHECKING:
+    from edgekd.figure import Figure
     from edgekd.quantize.post_training import QuantizedFile
     from edgekd.quantize.trial import Trial
     from edgekd.target import Target
@@ -43,6 +44,13 @@ _FILE = click.Path(path_type=Path, dir_okay=False)
 @click.option(
     "--time-limit", type=click.FloatRange(min=0), default=300, show_default=True, help="Seconds; 0: unmeasured."
 )
+@click.option(
+    "--placement",
+    type=click.Choice(["rules", "measured"]),
+    default="rules",
+    show_default=True,
+    help="Where integers stand: by the rules, or what is fastest here of several.",
+)
 @click.option("--raw", type=click.Path(path_type=Path, file_okay=False), default=Path("edgekd-quantize"))
 @click.option("--json", "as_json", is_flag=True, help="Print only JSON on standard output.")
 @click.option("--quiet", is_flag=True, help="No progress.")
@@ -58,6 +66,7 @@ def command(
     samples: int,
     keep_float: tuple[str, ...],
     time_limit: float,
+    placement: str,
     raw: Path,
     as_json: bool,
     quiet: bool,
@@ -67,17 +76,28 @@ def command(
 
     from edgekd import target as targets
     from edgekd.disk import scratch, whole_file
-    from edgekd.errors import ExitCode
+    from edgekd.errors import ExitCode, UsageError
     from edgekd.measure import machine
     from edgekd.placement.scheme import scheme_named
     from edgekd.quantize.calibration import CalibrationConfig
     from edgekd.quantize.post_training import quantize_file
-    from edgekd.quantize.trial import inputs_of, tried
+    from edgekd.quantize.trial import fastest, inputs_of, tried
 
     here = machine.host_target() if target in {"host", "cpu"} else None
     device, progress = targets.load(target, here), told(quiet)
     wanted = scheme_named(scheme or _default_scheme(device))
     place = output or model.with_name(f"{model.stem}.{wanted.name}.onnx")
+    ratios: dict[str, Figure] = {}
+
+    def choose(files: dict[str, Path]) -> str:
+        if not machine.is_target(device):
+            raise UsageError(
+                f"placements of {device.name} can be tried on one; run this there, or leave --placement out"
+            )
+        best, found = fastest(files, device, data, time_limit_s=time_limit, raw=raw / "placements", progress=progress)
+        ratios.update(found)
+        return best
+
     with scratch("edgekd-quantize") as folder:
         file = folder / place.name
         found = quantize_file(
@@ -88,6 +108,7 @@ def command(
             file,
             config=CalibrationConfig(observer=observer, rounding=rounding, bias_correction=not no_bias_correction),
             keep_float=keep_float,
+            choose=choose if placement == "measured" else None,
         )
         trial = None
         if time_limit and machine.is_target(device):
@@ -97,7 +118,9 @@ def command(
             with whole_file(place) as unfinished:
                 shutil.copyfile(file, unfinished)
     click.echo(
-        json.dumps(_plain(found, trial, place, is_kept), indent=2) if as_json else "\n".join(_lines(found, trial))
+        json.dumps(_plain(found, trial, place, is_kept), indent=2)
+        if as_json
+        else "\n".join(_lines(found, trial, ratios))
     )
     click.echo(_result(found, trial, place, is_kept), err=as_json)
     if not is_kept:
@@ -113,11 +136,11 @@ def _default_scheme(device: Target) -> str:
     return device.schemes()[0]
 
 
-def _lines(found: QuantizedFile, trial: Trial | None) -> list[str]:
+def _lines(found: QuantizedFile, trial: Trial | None, ratios: dict[str, Figure]) -> list[str]:
     """Return what was done and what is known of it, but for the verdict."""
     worst = max(found.saturation, key=lambda name: found.saturation[name], default=None)
     lines = [
-        f"{found.layers} layers in integers as {found.scheme}" + _kept(found),
+        f"{found.layers} layers in integers as {found.scheme}, placed {found.placement}" + _kept(found),
         f"answers against the float network on {found.samples} samples: cosine {found.cosine:.5f}, mean error "
         f"{found.mean_error:.4g}, same best class {found.agreement_percent:.1f} %",
         f"size {found.float_mb:.2f} MB, now {found.size_mb:.2f} MB",
@@ -130,6 +153,7 @@ def _lines(found: QuantizedFile, trial: Trial | None) -> list[str]:
             f"{one.runtime}: {one.integer} convolutions and products in integers{left}; largest error "
             f"{one.parity.error:.2g} of the range, same best class {one.parity.agreement_percent:.1f} %"
         )
+    lines += [f"placement {name}: {ratio.text()} of the rules'" for name, ratio in ratios.items()]
     lines += [f"{runtime}: its parser and builder take the file" for runtime in found.accepted]
     return [*lines, *(["latency of the quantized network against the float one:", *trial.lines()] if trial else [])]
 
