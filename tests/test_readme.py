@@ -21,7 +21,7 @@ PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").g
 FENCES = re.findall(r"```(\w*)\n(.*?)```", README, flags=re.S)
 SHELL = [line for kind, text in FENCES if kind == "sh" for line in text.splitlines()]
 COMMANDS = [line.split("#")[0].strip() for line in SHELL if "edgekd " in line]
-MEASURING = {"gate", "compare", "profile", "eval", "register-host", "predict"}
+MEASURING = {"quantize", "lint", "gate", "compare", "profile", "eval", "register-host", "predict"}
 """Take their time, or need a profile, and are run in tests of their own; here they are only parsed."""
 
 

@@ -111,6 +111,8 @@ def of_nncf(module: nn.Module, inputs: Array, labels: NDArray[np.integer]) -> fl
     plain = nncf.strip(module, do_copy=True, example_input=example)
     with tempfile.TemporaryDirectory() as name:
         model = openvino.convert_model(plain, example_input=example)
+        model.input(0).get_tensor().set_names({"input"})
+        model.output(0).get_tensor().set_names({"logits"})
         openvino.save_model(model, Path(name) / "model.xml", compress_to_fp16=False)
         return engine_accuracy("openvino", Path(name), inputs, labels)
 
