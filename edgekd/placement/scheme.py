@@ -20,6 +20,8 @@ class Scheme:
     """u8 activations with a zero point; otherwise symmetric s8."""
     weight_limit: int
     """Weights lie in [-weight_limit, weight_limit]."""
+    experimental: bool = False
+    """Whether it costs accuracy that no study of edgekd's has shown it to be worth."""
 
     def signedness(self, *, never_negative: bool) -> Signedness:
         """Return how a tensor is stored, knowing whether it can be negative."""
@@ -35,6 +37,8 @@ SCHEMES = {
         Scheme("u8w7", unsigned_activations=True, weight_limit=63),
         Scheme("u8w8", unsigned_activations=True, weight_limit=127),
         Scheme("s8", unsigned_activations=False, weight_limit=127),
+        # Ternary weights: no runtime computes them faster than eight bits, but a file packs them fivefold.
+        Scheme("u8t", unsigned_activations=True, weight_limit=1, experimental=True),
     )
 }
 

@@ -15,6 +15,7 @@ from torch import Tensor, fx, nn
 from edgekd.errors import EdgekdError
 from edgekd.quantize.aten import arguments, aten, maker
 from edgekd.quantize.fake_quant import ActivationQuantizer, WeightQuantizer
+from edgekd.quantize.tapping import Tap
 
 OPSET = 20
 POOL = "global_average_pool"
@@ -29,7 +30,9 @@ def freeze(module: nn.Module) -> fx.GraphModule:
         raise EdgekdError(f"freeze takes what prepare returned, got {type(module).__name__}")
     network = copy.deepcopy(module).eval()
     for node in list(network.graph.nodes):
-        if node.op == "call_module":
+        if node.op == "call_module" and isinstance(network.get_submodule(str(node.target)), Tap):
+            network.graph.erase_node(node)
+        elif node.op == "call_module":
             _freeze_quantizer(network, node)
         elif node.target == aten.adaptive_avg_pool2d.default and list(arguments(node)[1]) == [1, 1]:
             _freeze_pool(network, node)

@@ -14,6 +14,7 @@ from edgekd.quantize.aten import capture, operators
 from edgekd.quantize.calibration import CalibrationConfig, calibrated
 from edgekd.quantize.fake_quant import ActivationQuantizer, WeightQuantizer
 from edgekd.quantize.fold import fold_batch_norm
+from edgekd.quantize.tapping import tap
 from edgekd.quantize.torch_network import ACTIVATIONS, Prepared, TorchNetwork, remember
 
 
@@ -21,18 +22,22 @@ def prepare(
     model: nn.Module,
     example: Tensor,
     scheme: Scheme,
+    *,
     kinds: Collection[Kind] = QUANTIZED,
     floating: Collection[str] = (),
+    taps: Collection[str] = (),
 ) -> fx.GraphModule:
     """Return a copy of `model` with BatchNorm folded and fake quantizers inserted; it trains like any module.
 
     `example` is a batch of inputs (N, C, H, W). Steps of weights are set; those of activations need `calibrate`.
-    `kinds` and `floating` as in `edgekd.placement.place.place`.
+    `kinds` and `floating` as in `edgekd.placement.place.place`; `taps` are paths of modules of `model` whose results a
+    loss wants to see, see `edgekd.quantize.tapping`.
     Raises ExportError when torch.export cannot capture the network.
     """
     network = fold_batch_norm(capture(model, example))
     graph = operators(network)
     plan = place(graph, scheme, kinds, floating)
+    tap(network, taps)
     nodes = {node.name: node for node in network.graph.nodes}
     network.add_submodule(ACTIVATIONS, nn.Module())
     for name in plan.weights:

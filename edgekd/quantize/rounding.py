@@ -15,8 +15,8 @@ Array = NDArray[np.float64]
 
 DAMPING = 1e-3
 """Of the mean diagonal, added to it: directions that the calibration data do not show must not be for free."""
-SHARES = np.linspace(1.0, 0.7, 13)
-"""Of the range of a weight that are tried."""
+_SMALLEST, _FEW, _FEW_SMALLEST = 0.7, 7, 0.1
+"""Smallest share of a weight's range that is tried; with few integers more has to be cut off."""
 _CLOSE = 1e-12
 
 
@@ -31,12 +31,12 @@ def steps_that_cover(rows: Array, limit: int) -> Array:
 def steps_that_fit(rows: Array, limit: int, importance: Array) -> Array:
     """Return the steps with the least rounding error of (O, K), each weight weighted by `importance` (K)."""
     full = steps_that_cover(rows, limit)
-    errors = []
-    for share in SHARES:
+    errors, shares = [], np.linspace(1.0, _SMALLEST if limit > _FEW else _FEW_SMALLEST, 31)
+    for share in shares:
         steps = full * share
         rounded = nearest(rows, steps, limit) * steps[..., None]
         errors.append((np.square(rounded - rows) * importance).sum(-1))
-    best: Array = full * SHARES[np.argmin(errors, axis=0)]
+    best: Array = full * shares[np.argmin(errors, axis=0)]
     return best
 
 

@@ -24,6 +24,7 @@ from edgekd.quantize.observer import create as create_observer
 from edgekd.quantize.prepare import calibrate, prepare
 from edgekd.quantize.qat import Outcome, When, train_where_needed
 from edgekd.quantize.saturation import refuse_saturating, saturation
+from edgekd.quantize.tapping import tapped
 from edgekd.quantize.torch_network import TorchNetwork
 from edgekd.runtime.session import RUNTIMES
 from edgekd.schema import Field, Schema
@@ -95,15 +96,18 @@ class QuantizeStage(Stage[QuantizeConfig]):
         return artifacts
 
     def _variant(self, scheme: Scheme, source: Source, artifacts: ArtifactSet, context: Context) -> list[Artifact]:
+        if scheme.experimental:
+            log.warning("scheme %s is experimental: it costs accuracy; see docs/quantization.md", scheme.name)
         images = self._calibration(context)
-        module = prepare(source.model, torch.from_numpy(images[:2]), scheme)
+        qat, taps = _tapped(self.config.qat)
+        module = prepare(source.model, torch.from_numpy(images[:2]), scheme, taps=taps)
         calibrate(module, images, self.config)
         folder = context.folder / scheme.name
 
         def train(student: nn.Module) -> None:
             torch.manual_seed(context.recipe.seed)
             title = f"train {scheme.name}"
-            teach(student, artifacts, context, self.config.qat, folder=folder / "training", title=title)
+            teach(student, artifacts, context, qat, folder=folder / "training", title=title)
 
         outcome = train_where_needed(
             module,
@@ -186,6 +190,13 @@ class QuantizeStage(Stage[QuantizeConfig]):
     def _percent(self, name: str, value: float, context: Context) -> Figure:
         samples = len(data.load(context.recipe.data).validation)
         return Figure(name=name, value=value, origin=context.origin_here, samples=samples)
+
+
+def _tapped(config: TeachConfig) -> tuple[TeachConfig, list[str]]:
+    """Return the training of a captured network, in which modules are known by their taps, and what is tapped."""
+    inside = [ours for pairs in config.taps.values() for ours, _ in pairs]
+    taps = {kind: tuple((tapped(ours), theirs) for ours, theirs in pairs) for kind, pairs in config.taps.items()}
+    return config.model_copy(update={"taps": taps}), inside
 
 
 def _worst(shares: dict[str, float]) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
@@ -14,6 +14,7 @@ from edgekd.figure import Figure
 from edgekd.gate.bench import Asked, Given, bench
 from edgekd.gate.compare import Comparison, compare
 from edgekd.gate.raw import emptied
+from edgekd.measure import machine
 from edgekd.measure.comparison import paired_ratio
 from edgekd.measure.series import measure
 from edgekd.runtime.session import RUNTIMES
@@ -66,36 +67,49 @@ def inputs_of(model: Path, data: Path, progress: Progress) -> NDArray[np.generic
         return found
 
 
-def fastest(
-    files: dict[str, Path], target: Target, data: Path, *, time_limit_s: float, raw: Path, progress: Progress
-) -> tuple[str, dict[str, Figure]]:
-    """Return the name of the fastest file in the target's first runtime, and the latency of each by that of the first.
+@dataclass
+class Tryout:
+    """Tries placements on this machine: called with their files, the rules' first, it returns the best one's name.
 
-    All take turns. Another than the first is chosen only where it is faster beyond doubt.
+    All take turns in the target's first runtime. Another than the first is chosen only where it is faster beyond doubt.
     """
-    runtime = next(name for name in target.runtimes if name in RUNTIMES)
-    names = list(files)
-    asked = Asked(data, threads=target.threads)
-    with bench([Given(str(file), runtime) for file in files.values()], asked, None, progress) as here:
-        series = measure(
-            here.engines,
-            here.samples.path,
-            here.point,
-            PERCENTILE,
-            processes=PROCESSES,
-            raw=emptied(raw) / "latency.jsonl",
-            progress=progress,
-            title="placements",
-            origin="device",
-            connection=here.connection,
-            time_limit_s=time_limit_s,
-        )
-    ratios = {
-        name: paired_ratio(record, series.records[0], PERCENTILE, "latency_ratio_p50")
-        for name, record in zip(names, series.records, strict=True)
-    }
-    better = [name for name, ratio in ratios.items() if ratio.upper is not None and ratio.upper < 1]
-    return min(better, key=lambda name: ratios[name].value, default=names[0]), ratios
+
+    target: Target
+    data: Path
+    time_limit_s: float
+    raw: Path
+    progress: Progress
+    ratios: dict[str, Figure] = field(default_factory=dict)
+    """Latency of each by that of the first, once they were tried."""
+
+    def __post_init__(self) -> None:
+        if not machine.is_target(self.target):
+            raise UsageError(
+                f"placements of {self.target.name} can be tried on one alone; run this there, or leave --placement out"
+            )
+
+    def __call__(self, files: dict[str, Path]) -> str:
+        """Measure; raises what measuring raises."""
+        runtime = next(name for name in self.target.runtimes if name in RUNTIMES)
+        asked = Asked(self.data, threads=self.target.threads)
+        with bench([Given(str(file), runtime) for file in files.values()], asked, None, self.progress) as here:
+            series = measure(
+                here.engines,
+                here.samples.path,
+                here.point,
+                PERCENTILE,
+                processes=PROCESSES,
+                raw=emptied(self.raw) / "latency.jsonl",
+                progress=self.progress,
+                title="placements",
+                origin="device",
+                connection=here.connection,
+                time_limit_s=self.time_limit_s,
+            )
+        for name, record in zip(files, series.records, strict=True):
+            self.ratios[name] = paired_ratio(record, series.records[0], PERCENTILE, "latency_ratio_p50")
+        better = [name for name, ratio in self.ratios.items() if ratio.upper is not None and ratio.upper < 1]
+        return min(better, key=lambda name: self.ratios[name].value, default=next(iter(files)))
 
 
 def tried(

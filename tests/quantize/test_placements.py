@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 
 from edgekd import target as targets
+from edgekd.errors import UsageError
 from edgekd.export.onnx_file import write
+from edgekd.measure import machine
 from edgekd.placement.place import Placement
 from edgekd.placement.scheme import SCHEMES
 from edgekd.quantize import trial
@@ -75,7 +77,12 @@ def test_another_placement_is_chosen_where_it_is_faster_beyond_doubt(
         write(settled("mlp"), files[name], INPUT_SHAPE)
     np.savez(tmp_path / "data.npz", inputs=np.zeros((4, *INPUT_SHAPE), np.float32))
     monkeypatch.setattr(trial, "measure", Measured(dict(zip(files, map(around, ms), strict=True))))
-    options = {"time_limit_s": 60, "raw": tmp_path / "raw", "progress": Progress()}
-    chosen, ratios = trial.fastest(files, AVX2, tmp_path / "data.npz", **options)
-    assert chosen == best
-    assert ratios["second"].value == pytest.approx(ms[1], rel=0.05)
+    here = targets.load(machine.host_target())
+    tryout = trial.Tryout(here, tmp_path / "data.npz", 60, tmp_path / "raw", Progress())
+    assert tryout(files) == best
+    assert tryout.ratios["second"].value == pytest.approx(ms[1], rel=0.05)
+
+
+def test_placements_of_another_target_cannot_be_tried_here(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="placements of raspberry-pi-4 can be tried on one alone"):
+        trial.Tryout(targets.load("raspberry-pi-4"), tmp_path, 60, tmp_path, Progress())

@@ -72,32 +72,20 @@ def command(
     quiet: bool,
 ) -> int:
     """Run `edgekd quantize`; returns the exit code."""
-    import shutil
-
     from edgekd import target as targets
-    from edgekd.disk import scratch, whole_file
-    from edgekd.errors import ExitCode, UsageError
+    from edgekd.disk import scratch
+    from edgekd.errors import ExitCode
     from edgekd.measure import machine
     from edgekd.placement.scheme import scheme_named
     from edgekd.quantize.calibration import CalibrationConfig
     from edgekd.quantize.post_training import quantize_file
-    from edgekd.quantize.trial import fastest, inputs_of, tried
+    from edgekd.quantize.trial import Tryout, inputs_of, tried
 
     here = machine.host_target() if target in {"host", "cpu"} else None
     device, progress = targets.load(target, here), told(quiet)
     wanted = scheme_named(scheme or _default_scheme(device))
     place = output or model.with_name(f"{model.stem}.{wanted.name}.onnx")
-    ratios: dict[str, Figure] = {}
-
-    def choose(files: dict[str, Path]) -> str:
-        if not machine.is_target(device):
-            raise UsageError(
-                f"placements of {device.name} can be tried on one; run this there, or leave --placement out"
-            )
-        best, found = fastest(files, device, data, time_limit_s=time_limit, raw=raw / "placements", progress=progress)
-        ratios.update(found)
-        return best
-
+    tryout = Tryout(device, data, time_limit, raw / "placements", progress) if placement == "measured" else None
     with scratch("edgekd-quantize") as folder:
         file = folder / place.name
         found = quantize_file(
@@ -108,24 +96,30 @@ def command(
             file,
             config=CalibrationConfig(observer=observer, rounding=rounding, bias_correction=not no_bias_correction),
             keep_float=keep_float,
-            choose=choose if placement == "measured" else None,
+            choose=tryout,
         )
         trial = None
         if time_limit and machine.is_target(device):
             trial = tried(file, model, device, data, time_limit_s=time_limit, raw=raw, progress=progress)
         is_kept = trial is None or trial.verdict != "not faster"
         if is_kept:
-            with whole_file(place) as unfinished:
-                shutil.copyfile(file, unfinished)
-    click.echo(
-        json.dumps(_plain(found, trial, place, is_kept), indent=2)
-        if as_json
-        else "\n".join(_lines(found, trial, ratios))
-    )
+            _copy(file, place)
+    ratios = {} if tryout is None else tryout.ratios
+    plain = _plain(found, trial, place, is_kept) if as_json else {}
+    click.echo(json.dumps(plain, indent=2) if as_json else "\n".join(_lines(found, trial, ratios)))
     click.echo(_result(found, trial, place, is_kept), err=as_json)
     if not is_kept:
         return ExitCode.BUDGET_MISSED
     return ExitCode.NOT_TRUSTWORTHY if trial is not None and trial.verdict == "not trustworthy" else ExitCode.MET
+
+
+def _copy(file: Path, place: Path) -> None:
+    import shutil
+
+    from edgekd.disk import whole_file
+
+    with whole_file(place) as unfinished:
+        shutil.copyfile(file, unfinished)
 
 
 def _default_scheme(device: Target) -> str:
