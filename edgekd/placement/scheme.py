@@ -55,11 +55,15 @@ def integer_range(signedness: Signedness) -> tuple[int, int]:
     return (-128, 127) if signedness == "symmetric" else (0, 255)
 
 
+SMALLEST_STEP = 1e-6
+"""Steps are not smaller: a bias of 1 must still be a 32-bit multiple of the product of two steps."""
+
+
 def scale(low: float, high: float, signedness: Signedness) -> tuple[float, int]:
     """Return step size and zero point with which integers cover [low, high], zero exactly; low <= 0 <= high."""
     if signedness == "affine":
-        step = (high - low) / 255
-        return (step, min(255, max(0, round(-low / step)))) if step > 0 else (1 / 255, 0)
+        step = max((high - low) / 255, SMALLEST_STEP)
+        return (step, min(255, max(0, round(-low / step)))) if high > low else (1 / 255, 0)
     highest = integer_range(signedness)[1]
-    step = max(high, -low) / highest
-    return step if step > 0 else 1 / highest, 0
+    largest = max(high, -low)
+    return (max(largest / highest, SMALLEST_STEP) if largest > 0 else 1 / highest), 0

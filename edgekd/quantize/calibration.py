@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from edgekd.errors import UsageError
 from edgekd.placement.graph import OperatorGraph
-from edgekd.placement.place import Placement
+from edgekd.placement.place import Placement, QuantizedTensor
 from edgekd.placement.scheme import Scheme, Signedness, integer_range, scale
 from edgekd.quantize import rounding
 from edgekd.quantize.layer import Array, Layer
@@ -114,14 +114,18 @@ def _ranges(network: Network, samples: NDArray[Any], plan: Placement, config: Ca
     for batch in network.watch(samples, list(observers)):
         for name, x in batch.items():
             observers[name].update(x)
-    found = {}
-    for tensor in plan.tensors:
-        low, high = observers[tensor.operator].range(255, symmetric=tensor.signedness == "symmetric")
-        if tensor.limit is not None:
-            high = min(high, tensor.limit)
-        step, zero_point = scale(low, high, tensor.signedness)
-        found[tensor.operator] = Stored(max(step, 1e-6), zero_point, tensor.signedness)
-    return found
+    return {
+        tensor.operator: covering(
+            tensor, *observers[tensor.operator].range(255, symmetric=tensor.signedness == "symmetric")
+        )
+        for tensor in plan.tensors
+    }
+
+
+def covering(tensor: QuantizedTensor, low: float, high: float) -> Stored:
+    """Return the integers that cover [low, high], zero exactly, as far as the tensor's limit; low <= 0 <= high."""
+    step, zero_point = scale(low, high if tensor.limit is None else min(high, tensor.limit), tensor.signedness)
+    return Stored(step, zero_point, tensor.signedness)
 
 
 @dataclass

@@ -12,11 +12,8 @@ import math
 import torch
 from torch import Tensor, nn
 
-from edgekd.placement.scheme import Signedness, integer_range, scale
+from edgekd.placement.scheme import SMALLEST_STEP, Signedness, integer_range
 from edgekd.quantize.straight_through import fake_quantize
-
-SMALLEST = 1e-6
-"""Steps are not smaller: a bias of 1 must still be a 32-bit multiple of the product of two steps."""
 
 
 class Step(nn.Module):
@@ -31,7 +28,7 @@ class Step(nn.Module):
     def set(self, steps: Tensor) -> None:
         """Start from newly calibrated steps."""
         with torch.no_grad():
-            self.calibrated.copy_(steps.clamp(min=SMALLEST))
+            self.calibrated.copy_(steps.clamp(min=SMALLEST_STEP))
             self.factor.fill_(1.0)
 
     def limit(self, largest: float = math.inf) -> None:
@@ -68,11 +65,8 @@ class ActivationQuantizer(nn.Module):
         self.zero_point: Tensor
         self.register_buffer("zero_point", torch.zeros(1))
 
-    def set_range(self, low: float, high: float) -> None:
-        """Choose step and zero point so that [low, high] is covered, zero exactly; low <= 0 <= high."""
-        if self.limit is not None:
-            high = min(high, self.limit)
-        step, zero_point = scale(low, high, self.signedness)
+    def hold(self, step: float, zero_point: int) -> None:
+        """Start from a newly calibrated step and zero point."""
         self.step.set(torch.tensor([step]))
         self.zero_point.fill_(zero_point)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,10 +36,6 @@ class Layer:
     geometry: Geometry | None = None
     label: str = ""
     """What its author calls it: a module's path, a node's name."""
-
-    def changed(self, weight: Array, bias: Array | None) -> Layer:
-        """Return the layer with other numbers."""
-        return replace(self, weight=weight, bias=bias)
 
     @property
     def groups(self) -> int:

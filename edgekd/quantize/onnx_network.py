@@ -78,16 +78,6 @@ class OnnxNetwork(Network):
         first = self._ends[0].type.tensor_type.shape.dim
         return bool(first) and first[0].dim_value > 0
 
-    def with_layers(self, layers: Mapping[str, Layer]) -> OnnxNetwork:
-        """Return the network with other weights and biases."""
-        values = dict(self.graph.values)
-        for name, layer in layers.items():
-            node = self._nodes[name]
-            values[node.inputs[1]] = _turned(node, layer.weight)
-            if layer.bias is not None:
-                values[node.inputs[2]] = layer.bias
-        return OnnxNetwork(replace(self.graph, values=values), self._versions, self._ends)
-
 
 class _Calibrated:
     """The numbers of a calibration, in the layout of the file."""

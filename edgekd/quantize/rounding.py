@@ -11,6 +11,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from edgekd.placement.scheme import SMALLEST_STEP
+
 Array = NDArray[np.float64]
 
 DAMPING = 1e-3
@@ -24,7 +26,7 @@ def steps_that_cover(rows: Array, limit: int) -> Array:
     """Return the step of every row of (..., K) with which no weight is cut off, at most `limit` steps from zero."""
     steps = np.abs(rows).max(-1) / limit
     # A channel of (nearly) zero weights needs no fine steps, and its bias no 33rd bit.
-    covering: Array = np.maximum(steps, max(float(steps.max()) / 1024, 1e-12))
+    covering: Array = np.maximum(steps, max(float(steps.max()) / 1024, SMALLEST_STEP))
     return covering
 
 

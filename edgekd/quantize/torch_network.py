@@ -74,9 +74,7 @@ class TorchNetwork(Network):
     def set(self, integers: Integers) -> None:
         """Let the module compute with these integers; weights stay where they were as far as they round to them."""
         for name, stored in integers.tensors.items():
-            tensor = self._tensor_quantizer(name)
-            tensor.step.set(torch.tensor([stored.step]))
-            tensor.zero_point.fill_(stored.zero_point)
+            self._tensor_quantizer(name).hold(stored.step, stored.zero_point)
         for name, found in integers.weights.items():
             weight, bias = self._parameters(self._layers[name])
             quantizer = self._weight_quantizer(name)

@@ -3,7 +3,14 @@ from __future__ import annotations
 import pytest
 import torch
 
+from edgekd.placement.place import QuantizedTensor
+from edgekd.quantize.calibration import covering
 from edgekd.quantize.fake_quant import ActivationQuantizer, Step, WeightQuantizer
+
+
+def cover(quantizer: ActivationQuantizer, low: float, high: float) -> None:
+    found = covering(QuantizedTensor("x", quantizer.signedness, limit=quantizer.limit), low, high)
+    quantizer.hold(found.step, found.zero_point)
 
 
 @pytest.mark.parametrize("signedness", ["unsigned", "affine", "symmetric"])
@@ -11,7 +18,7 @@ from edgekd.quantize.fake_quant import ActivationQuantizer, Step, WeightQuantize
 def test_values_in_range_move_by_half_a_step_at_most_and_zero_stays_zero(signedness: str, training: bool) -> None:
     quantizer = ActivationQuantizer(signedness).train(training)
     low = 0.0 if signedness == "unsigned" else -1.0
-    quantizer.set_range(low, 3.0)
+    cover(quantizer, low, 3.0)
     x = torch.linspace(low, 3.0, 1001)[None]
     step = float(quantizer.step.value())
     assert (quantizer(x) - x).abs().max() <= 0.501 * step + (step if signedness == "affine" else 0)
@@ -20,16 +27,16 @@ def test_values_in_range_move_by_half_a_step_at_most_and_zero_stays_zero(signedn
 
 def test_an_absorbing_quantizer_is_a_relu_and_with_a_limit_a_clip() -> None:
     relu = ActivationQuantizer("unsigned", absorbs=True)
-    relu.set_range(0.0, 100.0)
+    cover(relu, 0.0, 100.0)
     assert relu.eval()(torch.tensor([[-5.0, 100.0]])).tolist() == [[0.0, pytest.approx(100.0)]]
     relu6 = ActivationQuantizer("unsigned", absorbs=True, limit=6.0)
-    relu6.set_range(0.0, 100.0)
+    cover(relu6, 0.0, 100.0)
     assert relu6.eval()(torch.tensor([[-5.0, 9.0]])).tolist() == [[0.0, pytest.approx(6.0)]]
 
 
 def test_training_never_lets_a_limited_step_grow_beyond_its_limit() -> None:
     quantizer = ActivationQuantizer("unsigned", absorbs=True, limit=6.0).train()
-    quantizer.set_range(0.0, 5.9)
+    cover(quantizer, 0.0, 5.9)
     with torch.no_grad():
         quantizer.step.factor.fill_(2.0)
     quantizer(torch.rand(2, 4) * 9).sum().backward()
@@ -40,7 +47,7 @@ def test_training_never_lets_a_limited_step_grow_beyond_its_limit() -> None:
 def test_a_tensor_that_was_always_zero_still_gets_a_usable_step() -> None:
     for signedness in ("unsigned", "affine", "symmetric"):
         quantizer = ActivationQuantizer(signedness)
-        quantizer.set_range(0.0, 0.0)
+        cover(quantizer, 0.0, 0.0)
         assert 1e-3 < float(quantizer.step.value()) < 1
 
 
@@ -58,7 +65,7 @@ def test_learning_finds_a_better_step() -> None:
     torch.manual_seed(0)
     x = torch.randn(8, 256)
     quantizer = ActivationQuantizer("symmetric").train()
-    quantizer.set_range(-40.0, 40.0)
+    cover(quantizer, -40.0, 40.0)
     before = (quantizer(x) - x).square().mean().item()
     optimizer = torch.optim.Adam(quantizer.parameters(), lr=0.02)
     for _ in range(120):

@@ -15,7 +15,6 @@ from edgekd.placement.place import Placement, place
 from edgekd.placement.scheme import SCHEMES
 from edgekd.quantize.calibration import CalibrationConfig, calibrated
 from edgekd.quantize.onnx_network import OnnxNetwork
-from edgekd.quantize.onnx_reading import Running
 from edgekd.runtime.session import REFERENCE, open_session
 from tests.models import INPUT_SHAPE, TINY, settled
 from tests.onnx_graph.onnx_graphs import model
@@ -93,19 +92,6 @@ def test_an_old_file_is_raised_and_its_batch_norm_folded(tmp_path: Path) -> None
     ops = [node.op_type for node in onnx.load(tmp_path / "integers.onnx").graph.node]
     assert "Clip" not in ops
     assert ops.count("QuantizeLinear") == len(plan.tensors)
-
-
-def test_layers_can_be_given_other_weights(tmp_path: Path) -> None:
-    write(settled("mlp"), tmp_path / "model.onnx", INPUT_SHAPE)
-    x = np.random.default_rng(0).standard_normal((4, *INPUT_SHAPE), np.float32)
-    network = OnnxNetwork.read(tmp_path / "model.onnx", x[:1])
-    name, layer = list(network.layers.items())[-1]
-    assert layer.bias is not None
-    doubled = network.with_layers({name: layer.changed(2 * layer.weight, 2 * layer.bias)})
-    (before,), (after,) = (
-        Running(one.written(NOTHING, None), list(one.graph.outputs)).run(x) for one in (network, doubled)
-    )
-    assert np.allclose(after, 2 * before, atol=1e-5)
 
 
 def test_what_cannot_be_quantized_is_refused_in_a_sentence(tmp_path: Path) -> None:
