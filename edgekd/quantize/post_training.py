@@ -69,7 +69,7 @@ class QuantizedFile:
     mean_error: float
     """Mean absolute difference of the answers."""
     agreement_percent: float
-    """Samples with the same best class."""
+    """Decisions with the same best class: samples, or what is decided in each of them."""
     samples: int
     float_mb: float
     size_mb: float
@@ -129,7 +129,7 @@ def quantize_file(
         saturation=shares,
         cosine=_cosine(expected, found),
         mean_error=float(np.abs(expected - found).mean()),
-        agreement_percent=float(100 * (expected.argmax(-1) == found.argmax(-1)).mean()),
+        agreement_percent=float(100 * (decisions(expected).argmax(1) == decisions(found).argmax(1)).mean()),
         samples=len(expected),
         float_mb=model.stat().st_size / 1e6,
         size_mb=output.stat().st_size / 1e6,
@@ -175,8 +175,8 @@ def _executed(runtime: str, file: Path, samples: NDArray[Any], expected: NDArray
     layers = [layer for layer in backend.executed(engine) if layer.multiplies]
     floating = tuple(f"{layer.op} {layer.name}" for layer in layers if layer.precision != "int8")
     found = parity.compare(
-        _rows(expected),
-        _rows(answers(backend, engine, samples, batch=1, connection=None)),
+        decisions(expected),
+        decisions(answers(backend, engine, samples, batch=1, connection=None)),
         parity.Limits(),
         rounded=True,
     )
@@ -194,11 +194,13 @@ def _answers(file: Path, samples: NDArray[Any]) -> NDArray[np.float32]:
     return np.concatenate([session.run([sample])[0].copy() for sample in np.split(samples, len(samples))])
 
 
-def _rows(answered: NDArray[np.float32]) -> NDArray[np.float32]:
-    return answered.reshape(len(answered), -1)
+def decisions(answered: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return answers (N, K), (N, T, K) or (N, K, H, W) as rows (R, K), one a decision."""
+    last = np.moveaxis(answered, 1, -1) if answered.ndim > 3 else answered
+    return last.reshape(-1, last.shape[-1])
 
 
 def _cosine(expected: NDArray[np.float32], found: NDArray[np.float32]) -> float:
-    a, b = _rows(expected).astype(np.float64), _rows(found).astype(np.float64)
+    a, b = (one.reshape(len(one), -1).astype(np.float64) for one in (expected, found))
     norms = np.sqrt(np.square(a).sum(1) * np.square(b).sum(1))
     return float(((a * b).sum(1) / np.maximum(norms, 1e-30)).mean())

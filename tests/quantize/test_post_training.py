@@ -13,7 +13,8 @@ from edgekd.errors import ExportError, UsageError
 from edgekd.export.onnx_file import write
 from edgekd.placement.scheme import SCHEMES
 from edgekd.quantize.calibration import CalibrationConfig
-from edgekd.quantize.post_training import QuantizedFile, quantize_file
+from edgekd.quantize.post_training import QuantizedFile, decisions, quantize_file
+from tests import architectures
 from tests.export.running import RUNNING
 from tests.models import INPUT_SHAPE, settled
 from tools.topologies.mobile import efficientnet
@@ -58,6 +59,17 @@ def test_efficientnet_lite0_runs_in_integers_and_stays_what_it_was(tmp_path: Pat
     assert found.cosine > 0.95
     assert found.size_mb < 0.35 * found.float_mb
     assert set(found.saturation.values()) == {0.0}
+
+
+@pytest.mark.parametrize("name", ["unet", "text-encoder"])
+def test_pixels_and_texts_are_decided_one_by_one(name: str, tmp_path: Path) -> None:
+    samples = architectures.inputs(name, 16)
+    write(architectures.settled(name), tmp_path / "model.onnx", tuple(samples.shape[1:]), samples.dtype)
+    found = quantized(tmp_path / "model.onnx", samples.numpy())
+    assert found.agreement_percent > 90
+    assert all(one.parity.agreement_percent > 98 for one in found.executed)
+    assert len(decisions(np.zeros((2, 4, 8, 8), np.float32))) == 128
+    assert len(decisions(np.zeros((2, 5, 4), np.float32))) == 10
 
 
 def test_layers_named_by_pattern_stay_in_float(small: Path) -> None:
