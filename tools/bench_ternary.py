@@ -6,7 +6,8 @@ The teacher of `python-topics` (tools/bench_losses.py) is its own student, with 
 activations, trained on the teacher's logits alone, or on these and its attention: the KL divergence of the attention
 maps of every block and the relative squared distance of the outputs of every self-attention, half each, which is the
 paper's loss up to edgekd's normalisation (loss `featalign`). A row is one training; those in FILE are not made again.
-Prints accuracy on the test split and the paired difference with its 95 % interval (Student's t over seeds).
+Prints accuracy and agreement with the teacher on the test split, with the paired difference to logits only and its 95 %
+interval (Student's t over seeds).
 """
 
 from __future__ import annotations
@@ -107,9 +108,11 @@ def main() -> None:
     print(f"float {rows[0]['float']:.2f} %, calibrated alone {rows[0]['calibrated']:.2f} %")
     for name, mine in by.items():
         shared = [seed for seed in mine if seed in by["logits only"]]
-        gain = np.array([mine[seed]["trained"] - by["logits only"][seed]["trained"] for seed in shared])
-        mean, same = (np.mean([row[key] for row in mine.values()]) for key in ("trained", "agreement"))
-        print(f"{name}: {mean:.2f} %, agrees with the teacher on {same:.2f} %; against logits only {interval(gain)}")
+        said = []
+        for key, words in (("trained", "right on"), ("agreement", "agrees with the teacher on")):
+            gain = np.array([mine[seed][key] - by["logits only"][seed][key] for seed in shared])
+            said.append(f"{words} {np.mean([row[key] for row in mine.values()]):.2f} % ({interval(gain)})")
+        print(f"{name}: {', '.join(said)}")
 
 
 if __name__ == "__main__":
