@@ -213,6 +213,13 @@ def table(rows: list[Row], names: list[str]) -> Iterator[str]:
 
 def _difference(mine: dict[int, Row], theirs: dict[int, Row]) -> str:
     differences = np.array([mine[seed].accuracy - theirs[seed].accuracy for seed in mine if seed in theirs])
+    return interval(differences)
+
+
+def interval(differences: np.ndarray) -> str:
+    """Return the mean over seeds with its 95 % interval; the mean alone of a single seed."""
+    if len(differences) < 2:
+        return f"{differences.mean():+.2f}"
     half = stats.t.ppf(0.975, len(differences) - 1) * differences.std(ddof=1) / np.sqrt(len(differences))
     return f"{differences.mean():+.2f} [{differences.mean() - half:+.2f}, {differences.mean() + half:+.2f}]"
 

@@ -22,7 +22,6 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy import stats
 from torch import nn
 
 from edgekd.export.backend import BACKENDS
@@ -40,6 +39,7 @@ from edgekd.train.dataset import DataSet
 from edgekd.train.evaluate import accuracy, logits
 from edgekd.train.loop import LoopConfig, train
 from edgekd.train.objective import Terms
+from tools.bench_losses import interval
 
 SPEC = DataSpec(name="fashion-mnist", augmentation="crop-flip", augmentation_options={"padding": 2})
 STYLES = {
@@ -155,14 +155,6 @@ def row(style: str, seed: int, images: int, qat_images: int) -> dict[str, Any]:
     found["NNCF PTQ"] = of_nncf(quantized, inputs, labels)
     found["NNCF QAT"] = of_nncf(trained(quantized, dataset, short, seed), inputs, labels)
     return found
-
-
-def interval(differences: Array) -> str:
-    """Return the mean with its 95 % interval."""
-    if len(differences) < 2:
-        return f"{differences.mean():+.2f}"
-    half = stats.t.ppf(0.975, len(differences) - 1) * differences.std(ddof=1) / np.sqrt(len(differences))
-    return f"{differences.mean():+.2f} [{differences.mean() - half:+.2f}, {differences.mean() + half:+.2f}]"
 
 
 def told(rows: list[dict[str, Any]], style: str) -> None:

@@ -31,8 +31,7 @@ from edgekd.quantize.tapping import tapped
 from edgekd.train import checkpoint, data
 from edgekd.train.evaluate import accuracy, logits
 from edgekd.train.loop import train
-from tools.bench_losses import context_of, taught
-from tools.bench_qat import interval
+from tools.bench_losses import context_of, interval, taught
 
 SETTING, SCHEME, CALIBRATION = "python-topics", "u8t", 256
 OUTPUTS, MAPS = "attention", "attention.softmax"

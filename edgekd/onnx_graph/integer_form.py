@@ -32,7 +32,7 @@ class Numbers(Protocol):
     def scale(self, tensor: QuantizedTensor) -> tuple[np.float32, np.uint8 | np.int8]:
         """Return scale and zero point of a stored activation; the zero point's type is that of its integers."""
 
-    def weight(self, layer: Node, axis: int) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
+    def weight(self, layer: Node) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
         """Return a layer's weight as integers in the file's own layout, and the scale of each output channel."""
 
     def bias(self, layer: Node, scale: NDArray[np.float32]) -> NDArray[np.int32] | None:
@@ -54,9 +54,9 @@ class MadeUp:
             return scale, np.int8(0)
         return scale, np.uint8(128 if tensor.signedness == "affine" else 0)
 
-    def weight(self, layer: Node, axis: int) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
+    def weight(self, layer: Node) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
         """Return integers of the whole range."""
-        shape = self._graph.shapes[layer.inputs[1]]
+        shape, axis = self._graph.shapes[layer.inputs[1]], output_axis(layer)
         inputs = prod(shape) // shape[axis]
         steps = self._random.uniform(0.5, 1.0, shape[axis]) * sqrt(3 / inputs) / 127
         return self._random.integers(-127, 127, shape, dtype=np.int8, endpoint=True), steps.astype(np.float32)
@@ -150,9 +150,8 @@ class _Writer:
 
     def _parameters(self, node: Node) -> list[str]:
         bias = node.inputs[2:]
-        axis = output_axis(node)
-        values, steps = self._numbers.weight(node, axis)
-        found = [self._dequantized(f"{node.name}.weight", values, steps, axis)]
+        values, steps = self._numbers.weight(node)
+        found = [self._dequantized(f"{node.name}.weight", values, steps, output_axis(node))]
         if any(bias) and self._bias_is_integer(node):
             scale = (steps * self._scale_of(node.inputs[0])).astype(np.float32)
             rounded = self._numbers.bias(node, scale)

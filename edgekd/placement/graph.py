@@ -28,7 +28,7 @@ Kind = Literal[
 """`matmul` multiplies two activations; `clip` is bounded by 0 and `limit`; `reshape` is whatever only moves
 values; `other` is left in float."""
 
-KINDS: tuple[str, ...] = get_args(Kind)
+KINDS: tuple[Kind, ...] = get_args(Kind)
 MOVING: frozenset[Kind | None] = frozenset({"reshape", "max_pool"})
 """Operators that keep the quantization of their input, because they only move values."""
 WEIGHTED: frozenset[Kind | None] = frozenset({"conv", "conv_transpose", "linear"})

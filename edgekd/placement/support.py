@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Literal
 
 from edgekd.errors import UsageError, suggestion
 from edgekd.placement.graph import KINDS, Kind
@@ -70,17 +70,17 @@ def quantized_kinds(runtimes: Iterable[str]) -> frozenset[Kind]:
     A runtime without a table, such as a plug-in's own, has no say.
     """
     tables = _known(runtimes)
+    if not tables:
+        return QUANTIZED
     return frozenset(
-        kind
-        for kind in get_args(Kind)
-        if all(table.is_integer(kind) and kind in table.quantized_by_default for table in tables)
-    ) & (QUANTIZED if not tables else frozenset(get_args(Kind)))
+        kind for kind in KINDS if all(table.is_integer(kind) and kind in table.quantized_by_default for table in tables)
+    )
 
 
 def optional_kinds(runtimes: Iterable[str]) -> frozenset[Kind]:
     """Return the kinds that all of these runtimes can compute in integers, but that have to be tried."""
     tables = _known(runtimes)
-    able = frozenset(kind for kind in get_args(Kind) if tables and all(table.is_integer(kind) for table in tables))
+    able = frozenset(kind for kind in KINDS if tables and all(table.is_integer(kind) for table in tables))
     return able - quantized_kinds(table.runtimes[0] for table in tables)
 
 

@@ -21,7 +21,6 @@ KINDS: dict[Any, Kind] = {
     aten.conv2d.default: "conv",
     aten.conv2d.padding: "conv",
     aten.linear.default: "linear",
-    aten.conv_transpose2d.input: "conv_transpose",
     aten.sigmoid.default: "sigmoid",
     aten.softmax.int: "softmax",
     aten._softmax.default: "softmax",
@@ -131,8 +130,6 @@ def _kind(node: fx.Node) -> Kind:
         return "output"
     if node.target in _OF_TWO_ACTIVATIONS:
         return _OF_TWO_ACTIVATIONS[node.target] if len(_read(node)) == 2 and not node.kwargs else "other"
-    if node.target == aten.conv_transpose2d.input and _groups(node) > 1:
-        return "other"
     if _limit(node) is not None:
         return "clip"
     kind = KINDS.get(node.target, "other")
@@ -142,10 +139,6 @@ def _kind(node: fx.Node) -> Kind:
 def _has_stored_weight(layer: fx.Node) -> bool:
     weight = arguments(layer)[1]
     return isinstance(weight, fx.Node) and weight.op == "get_attr"
-
-
-def _groups(deconvolution: fx.Node) -> int:
-    return int(arguments(deconvolution)[6]) if len(deconvolution.args) > 6 else 1
 
 
 def _limit(node: fx.Node) -> float | None:

@@ -42,6 +42,11 @@ class CalibrationConfig(Schema):
         default=True, description="shift biases by what rounding shifts the mean of a layer's output"
     )
 
+    @property
+    def looks_at_inputs(self) -> bool:
+        """Return whether what a layer multiplies decides anything about its weight or bias."""
+        return self.rounding == "adaptive" or self.bias_correction
+
 
 class Network(ABC):
     """A float network as calibration needs it; tensors and layers are called as the operators that make them."""
@@ -104,7 +109,7 @@ def calibrated(
     if not plan.tensors or not len(samples):
         raise UsageError(f"cannot calibrate {len(plan.tensors)} tensors with {len(samples)} samples")
     tensors = _ranges(network, samples, plan, config)
-    seen = _inputs(network, samples, plan, tensors)
+    seen = _inputs(network, samples, plan, tensors, config) if config.looks_at_inputs else {}
     weights = {name: _rounded(network.layers[name], seen.get(name), scheme, config) for name in plan.weights}
     return Integers(tensors, weights)
 
@@ -153,7 +158,11 @@ class _Seen:
 
 
 def _inputs(
-    network: Network, samples: NDArray[Any], plan: Placement, tensors: Mapping[str, Stored]
+    network: Network,
+    samples: NDArray[Any],
+    plan: Placement,
+    tensors: Mapping[str, Stored],
+    config: CalibrationConfig,
 ) -> dict[str, _Seen]:
     """Return what the layers multiply once their inputs are rounded."""
     random = np.random.default_rng(0)
@@ -164,19 +173,20 @@ def _inputs(
             patches = layer.patches(batch[layer.source], PATCHES, random)
             stored = tensors.get(network.operators.quantized_source(layer.source).name)
             rounded = patches if stored is None else stored.rounded(patches)
-            seen[layer.name].add(rounded, patches, with_gram=patches.shape[2] <= LARGEST_GRAM)
+            with_gram = config.rounding == "adaptive" and patches.shape[2] <= LARGEST_GRAM
+            seen[layer.name].add(rounded, patches, with_gram=with_gram)
     return seen
 
 
 def _rounded(layer: Layer, seen: _Seen | None, scheme: Scheme, config: CalibrationConfig) -> Weight:
     limit, rows = scheme.weight_limit, layer.rows.astype(np.float64)
     if seen is None:
-        steps = rounding.steps_that_cover(rows, limit)
+        steps = np.stack([rounding.steps_that_cover(part, limit) for part in rows])
         return _weight(layer, rounding.nearest(rows, steps, limit), steps, layer.bias)
     means = seen.rounded / seen.count
     steps, integers = np.zeros(rows.shape[:2]), np.zeros(rows.shape)
     for group, part in enumerate(rows):
-        if config.rounding == "nearest" or seen.gram is None:
+        if seen.gram is None:
             steps[group] = rounding.steps_that_cover(part, limit)
             integers[group] = rounding.nearest(part, steps[group], limit)
             continue

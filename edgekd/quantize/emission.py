@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, fx, nn
 
 from edgekd.errors import EdgekdError
+from edgekd.onnx_graph.integer_form import LARGEST_BIAS
 from edgekd.quantize.aten import arguments, aten, maker
 from edgekd.quantize.fake_quant import ActivationQuantizer, WeightQuantizer
 from edgekd.quantize.tapping import Tap
@@ -81,7 +82,7 @@ def _freeze_bias(network: fx.GraphModule, layer: fx.Node) -> None:
     if source.dtype == torch.int8:
         return
     values, scale = network.get_parameter(str(bias[0].target)).detach(), source.scale * integers.scale
-    if float((values / scale).abs().max()) >= 2**30:
+    if float((values / scale).abs().max()) >= LARGEST_BIAS:
         return  # no step of the product is coarse enough: rather a float layer than a wrong one
     path = f"{bias[0].target}_quantizer"
     network.add_submodule(path, IntegerBias(values, scale))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,6 +22,12 @@ class Geometry:
     groups: int = 1
     transposed: bool = False
     """Whether it is a deconvolution, which spreads its input instead of collecting it."""
+
+
+def two_axes(sizes: Sequence[int], missing: int) -> tuple[int, int]:
+    """Return sizes of one or two axes as those of height and width, `missing` for a height that is not there."""
+    padded = (*(missing for _ in range(2 - len(sizes))), *sizes)
+    return int(padded[0]), int(padded[1])
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from edgekd.onnx_graph.integer_form import output_axis
 from edgekd.placement.graph import WEIGHTED
 from edgekd.placement.place import Placement, QuantizedTensor
 from edgekd.quantize.calibration import Integers, Network
-from edgekd.quantize.layer import Array, Geometry, Layer
+from edgekd.quantize.layer import Array, Geometry, Layer, two_axes
 from edgekd.quantize.onnx_reading import Running, opened
 
 BATCH_BYTES = 1 << 28
@@ -90,8 +90,7 @@ class _Calibrated:
         kind = np.int8 if stored.signedness == "symmetric" else np.uint8
         return np.float32(stored.step), kind(stored.zero_point)
 
-    def weight(self, layer: Node, axis: int) -> tuple[NDArray[np.int8], Array]:
-        del axis
+    def weight(self, layer: Node) -> tuple[NDArray[np.int8], Array]:
         found = self._integers.weights[layer.outputs[0]]
         return _turned(layer, found.integers), found.steps
 
@@ -139,15 +138,10 @@ def _layer(graph: Graph, node: Node) -> Layer:
 def _geometry(graph: Graph, node: Node) -> Geometry:
     given = node.attributes
     axes = len(graph.shapes[node.inputs[0]]) - 2
-    stride, dilation = _two(given.get("strides", (1,) * axes), 1), _two(given.get("dilations", (1,) * axes), 1)
+    stride, dilation = two_axes(given.get("strides", (1,) * axes), 1), two_axes(given.get("dilations", (1,) * axes), 1)
     begin, end = _pads(graph, node, stride, dilation, axes)
     pads = (begin[0], begin[1], end[0], end[1])
     return Geometry(stride, pads, dilation, int(given.get("group", 1)), transposed=node.op == "ConvTranspose")
-
-
-def _two(sizes: Sequence[int], missing: int) -> tuple[int, int]:
-    padded = (*(missing for _ in range(2 - len(sizes))), *sizes)
-    return int(padded[0]), int(padded[1])
 
 
 def _pads(
@@ -158,12 +152,12 @@ def _pads(
     automatic = given.get("auto_pad", "NOTSET")
     if automatic == "NOTSET":
         pads = given.get("pads", (0,) * 2 * axes)
-        return _two(pads[:axes], 0), _two(pads[axes:], 0)
+        return two_axes(pads[:axes], 0), two_axes(pads[axes:], 0)
     if automatic == "VALID":
         return (0, 0), (0, 0)
-    sizes = _two(graph.shapes[node.inputs[0]][2:], 1)
-    results = _two(graph.shapes[node.outputs[0]][2:], 1)
-    kernel = _two(graph.shapes[node.inputs[1]][2:], 1)
+    sizes = two_axes(graph.shapes[node.inputs[0]][2:], 1)
+    results = two_axes(graph.shapes[node.outputs[0]][2:], 1)
+    kernel = two_axes(graph.shapes[node.inputs[1]][2:], 1)
     needed = [
         max(0, (result - 1) * step + (window - 1) * spread + 1 - size)
         for result, step, window, spread, size in zip(results, stride, kernel, dilation, sizes, strict=True)
@@ -171,4 +165,4 @@ def _pads(
     small = tuple(total // 2 for total in needed)
     large = tuple(total - total // 2 for total in needed)
     first, second = (small, large) if automatic == "SAME_UPPER" else (large, small)
-    return _two(first, 0), _two(second, 0)
+    return two_axes(first, 0), two_axes(second, 0)

@@ -30,11 +30,8 @@ class Running:
         exposed.graph.output.extend(
             onnx.ValueInfoProto(name=name) for name in names if name not in results | _fed_names(model)
         )
-        options = onnxruntime.SessionOptions()
-        options.log_severity_level = 3
-        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
         self._session = onnxruntime.InferenceSession(
-            exposed.SerializeToString(), options, providers=["CPUExecutionProvider"]
+            exposed.SerializeToString(), _basic(), providers=["CPUExecutionProvider"]
         )
         (self._input,) = [port.name for port in self._session.get_inputs()]
         self._names = names
@@ -84,12 +81,18 @@ def _refuse(model: onnx.ModelProto, path: Path) -> None:
             )
 
 
+def _basic() -> onnxruntime.SessionOptions:
+    """Return options with which a graph stays plain ONNX, without integer or blocked kernels of the runtime's own."""
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
+    return options
+
+
 def _simplified(path: Path) -> onnx.ModelProto:
     """Return the model with constants and BatchNorm folded: what ONNX Runtime calls basic, which stays plain ONNX."""
     with scratch("edgekd-onnx") as folder:
-        options = onnxruntime.SessionOptions()
-        options.log_severity_level = 3
-        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
+        options = _basic()
         options.optimized_model_filepath = str(folder / "simplified.onnx")
         try:
             onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])

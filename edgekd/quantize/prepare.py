@@ -7,10 +7,9 @@ from collections.abc import Collection
 import numpy as np
 from torch import Tensor, fx, nn
 
-from edgekd.placement.graph import Kind
-from edgekd.placement.place import QUANTIZED, QuantizedTensor, place
+from edgekd.placement.place import QuantizedTensor, place
 from edgekd.placement.scheme import Scheme
-from edgekd.quantize.aten import capture, operators
+from edgekd.quantize.aten import arguments, capture, operators
 from edgekd.quantize.calibration import CalibrationConfig, calibrated
 from edgekd.quantize.fake_quant import ActivationQuantizer, WeightQuantizer
 from edgekd.quantize.fold import fold_batch_norm
@@ -22,21 +21,17 @@ def prepare(
     model: nn.Module,
     example: Tensor,
     scheme: Scheme,
-    *,
-    kinds: Collection[Kind] = QUANTIZED,
-    floating: Collection[str] = (),
     taps: Collection[str] = (),
 ) -> fx.GraphModule:
     """Return a copy of `model` with BatchNorm folded and fake quantizers inserted; it trains like any module.
 
     `example` is a batch of inputs (N, C, H, W). Steps of weights are set; those of activations need `calibrate`.
-    `kinds` and `floating` as in `edgekd.placement.place.place`; `taps` are paths of modules of `model` whose results a
-    loss wants to see, see `edgekd.quantize.tapping`.
+    `taps` are paths of modules of `model` whose results a loss wants to see, see `edgekd.quantize.tapping`.
     Raises ExportError when torch.export cannot capture the network.
     """
     network = fold_batch_norm(capture(model, example))
     graph = operators(network)
-    plan = place(graph, scheme, kinds, floating)
+    plan = place(graph, scheme)
     tap(network, taps)
     nodes = {node.name: node for node in network.graph.nodes}
     network.add_submodule(ACTIVATIONS, nn.Module())
@@ -51,7 +46,7 @@ def prepare(
 
 
 def _quantize_weight(network: fx.GraphModule, layer: fx.Node, scheme: Scheme) -> None:
-    (source,) = [node for node in layer.all_input_nodes if node is layer.args[1]]
+    source = arguments(layer)[1]
     path = str(source.target)
     weight = network.get_parameter(path)
     quantizer = WeightQuantizer(len(weight), scheme.weight_limit)

@@ -118,17 +118,14 @@ class QuantizeStage(Stage[QuantizeConfig]):
             score=lambda network: self._accuracy(network, context),
         )
         outcome.module.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
-        shares = self._overflows(outcome.module, context)
+        network = TorchNetwork(outcome.module)
+        shares = saturation(network, images[:COMPARED], network.plan, network.integers())
         if context.target.adds_in_16_bits:
             refuse_saturating(shares, scheme.name, context.target.name)
         probe = torch.from_numpy(data.recorded(data.load(context.recipe.data)))
         checkpoint_of_variant.save(outcome.module, folder / "torch", scheme, source.description, probe)
         write(freeze(outcome.module), folder / "model.onnx", source.description.input_shape)
         return self._artifacts(scheme, source, outcome, folder, context, shares=shares)
-
-    def _overflows(self, module: nn.Module, context: Context) -> dict[str, float]:
-        network = TorchNetwork(module)
-        return saturation(network, self._calibration(context)[:COMPARED], network.plan, network.integers())
 
     def _artifacts(
         self,

@@ -19,7 +19,7 @@ from edgekd.placement.scheme import Scheme
 from edgekd.quantize.aten import arguments, aten
 from edgekd.quantize.calibration import Integers, Network, Stored, Weight
 from edgekd.quantize.fake_quant import ActivationQuantizer, WeightQuantizer
-from edgekd.quantize.layer import Array, Geometry, Layer
+from edgekd.quantize.layer import Array, Geometry, Layer, two_axes
 
 ACTIVATIONS = "quantized"
 """The submodule that holds the quantizers of tensors; those of weights stand beside their weight."""
@@ -165,15 +165,9 @@ def _geometry(convolution: fx.Node, weight: Tensor) -> Geometry:
     defaults: list[Any] = [None, [1], [0], [1], 1]
     given = arguments(convolution)[2:]
     _, stride, padding, dilation, groups = [*given, *defaults[len(given) :]]
-    steps, spread = _two(stride, 1), _two(dilation, 1)
-    kernel = _two(weight.shape[2:], 1)
+    steps, spread = two_axes(stride, 1), two_axes(dilation, 1)
+    kernel = two_axes(weight.shape[2:], 1)
     return Geometry(steps, _pads(padding, kernel, spread), spread, groups)
-
-
-def _two(sizes: Any, missing: int) -> tuple[int, int]:
-    """Return a size for the height and one for the width; a convolution over one axis has a height of 1."""
-    given = [int(size) for size in ([sizes] if isinstance(sizes, int) else sizes)]
-    return (missing, given[0]) if len(given) == 1 else (given[0], given[1])
 
 
 def _pads(padding: Any, kernel: tuple[int, int], dilation: tuple[int, int]) -> tuple[int, int, int, int]:
@@ -182,7 +176,7 @@ def _pads(padding: Any, kernel: tuple[int, int], dilation: tuple[int, int]) -> t
     if padding == "same":
         height, width = (spread * (size - 1) for size, spread in zip(kernel, dilation, strict=True))
         return height // 2, width // 2, height - height // 2, width - width // 2
-    height, width = _two(padding, 0)
+    height, width = two_axes(padding, 0)
     return height, width, height, width
 
 
