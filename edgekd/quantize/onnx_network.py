@@ -22,7 +22,8 @@ from edgekd.quantize.onnx_reading import Running, opened
 
 BATCH_BYTES = 1 << 28
 """What the watched tensors of one batch may take."""
-_NONE = Placement((), ())
+NOTHING = Placement((), ())
+"""Everything in float."""
 
 
 class OnnxNetwork(Network):
@@ -49,7 +50,19 @@ class OnnxNetwork(Network):
 
     def watch(self, samples: NDArray[Any], names: list[str]) -> Iterator[dict[str, Array]]:
         """Run the float network with ONNX Runtime and yield tensors batch by batch."""
-        running = Running(self.written(_NONE, None), names)
+        return self._run(self.written(NOTHING, None), samples, names)
+
+    def answers(self, plan: Placement, integers: Integers | None, samples: NDArray[Any]) -> Array:
+        """Return what `samples` (N, ...) are answered with the tensors and layers of `plan` in integers; None for none.
+
+        It is what the file would say, operator by operator.
+        """
+        (result, *_) = self.graph.outputs
+        batches = self._run(self.written(plan, integers), samples, [result])
+        return np.concatenate([batch[result] for batch in batches])
+
+    def _run(self, model: onnx.ModelProto, samples: NDArray[Any], names: list[str]) -> Iterator[dict[str, Array]]:
+        running = Running(model, names)
         each = 4 * sum(int(np.prod(self.graph.shapes[name])) for name in names)
         size = 1 if self._has_fixed_batch else max(1, min(64, BATCH_BYTES // max(each, 1)))
         for start in range(0, len(samples), size):
@@ -59,12 +72,13 @@ class OnnxNetwork(Network):
         """Return the network as a model, with the tensors and layers of `plan` in integers; None for none."""
         graph = self.graph
         if integers is None:
-            model = writing.model(integer_form.integers(graph, _NONE, integer_form.MadeUp(graph)), self._versions)
+            model = writing.model(integer_form.integers(graph, NOTHING, integer_form.MadeUp(graph)), self._versions)
         else:
+            # A bias is corrected for the rounding of its own layer: one that stays in float keeps its own.
             biases = {
-                self._nodes[name].inputs[2]: weight.bias
-                for name, weight in integers.weights.items()
-                if weight.bias is not None
+                self._nodes[name].inputs[2]: bias
+                for name in plan.weights
+                if (bias := integers.weights[name].bias) is not None
             }
             graph = replace(graph, values={**graph.values, **biases})
             model = writing.model(integer_form.integers(graph, plan, _Calibrated(integers)), self._versions)

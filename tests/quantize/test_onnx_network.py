@@ -11,16 +11,15 @@ from onnx import parser
 
 from edgekd.errors import ExportError, UsageError
 from edgekd.export.onnx_file import write
-from edgekd.placement.place import Placement, place
+from edgekd.placement.place import place
 from edgekd.placement.scheme import SCHEMES
 from edgekd.quantize.calibration import CalibrationConfig, calibrated
-from edgekd.quantize.onnx_network import OnnxNetwork
+from edgekd.quantize.onnx_network import NOTHING, OnnxNetwork
 from edgekd.runtime.session import REFERENCE, open_session
 from tests.models import INPUT_SHAPE, TINY, settled
 from tests.onnx_graph.onnx_graphs import model
 
 S = SCHEMES["u8w7"]
-NOTHING = Placement((), ())
 
 
 def saved(network: onnx.ModelProto, folder: Path) -> Path:
@@ -92,6 +91,24 @@ def test_an_old_file_is_raised_and_its_batch_norm_folded(tmp_path: Path) -> None
     ops = [node.op_type for node in onnx.load(tmp_path / "integers.onnx").graph.node]
     assert "Clip" not in ops
     assert ops.count("QuantizeLinear") == len(plan.tensors)
+
+
+def test_a_layer_that_stays_in_float_keeps_the_bias_it_had(tmp_path: Path) -> None:
+    x = np.random.default_rng(1).standard_normal((16, 3, 9, 9), np.float32)
+    network = OnnxNetwork.read(saved(old_network(), tmp_path), x[:1])
+    plan = place(network.operators, S)
+    integers = calibrated(network, x, plan, S, CalibrationConfig())
+    assert not np.allclose(network.answers(plan, integers, x), network.answers(NOTHING, None, x), atol=1e-3)
+    assert np.allclose(network.answers(NOTHING, integers, x), network.answers(NOTHING, None, x), atol=1e-5)
+
+
+def test_what_the_network_answers_is_what_its_file_says(tmp_path: Path) -> None:
+    x = np.random.default_rng(1).standard_normal((16, 3, 9, 9), np.float32)
+    network = OnnxNetwork.read(saved(old_network(), tmp_path), x[:1])
+    plan = place(network.operators, S)
+    integers = calibrated(network, x, plan, S, CalibrationConfig())
+    onnx.save(network.written(plan, integers), tmp_path / "integers.onnx")
+    assert np.allclose(network.answers(plan, integers, x), answer(tmp_path / "integers.onnx", x), atol=1e-4)
 
 
 def test_what_cannot_be_quantized_is_refused_in_a_sentence(tmp_path: Path) -> None:
