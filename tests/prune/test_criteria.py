@@ -17,8 +17,20 @@ from tests.models import INPUT_SHAPE
 from tests.prune.networks import EXAMPLE, network
 
 NETWORKS = ("residual", "depthwise", "mlp", "concatenation")
+BLIND = {"random"}
+"""Controls, which do not look at the network: their scores stay where they are when channels change places."""
 every_criterion = pytest.mark.parametrize("criterion", CRITERIA.names())
 every_network = pytest.mark.parametrize("name", NETWORKS)
+
+
+def uneven(name: str) -> nn.Module:
+    """Return a network whose BatchNorms are no longer those it began with."""
+    model, random = network(name), torch.Generator().manual_seed(2)
+    with torch.no_grad():
+        for norm in (module for module in model.modules() if isinstance(module, nn.BatchNorm2d)):
+            norm.weight.uniform_(-1.5, 1.5, generator=random)
+            norm.bias.uniform_(-0.5, 0.5, generator=random)
+    return model
 
 
 def batches() -> Iterator[Batch]:
@@ -40,7 +52,7 @@ def scores(criterion: str, model: nn.Module, groups: tuple[Group, ...]) -> dict[
 @every_criterion
 @every_network
 def test_one_score_a_channel_the_same_every_time(criterion: str, name: str) -> None:
-    model = network(name)
+    model = uneven(name)
     groups = find(model, EXAMPLE).groups
     first, second = scores(criterion, model, groups), scores(criterion, model, groups)
     for group in groups:
@@ -54,16 +66,17 @@ def test_one_score_a_channel_the_same_every_time(criterion: str, name: str) -> N
 @every_criterion
 @every_network
 def test_a_group_weighs_as_much_as_it_has_layers(criterion: str, name: str) -> None:
-    model = network(name)
+    model = uneven(name)
     groups = find(model, EXAMPLE).groups
+    found = scores(criterion, model, groups)
     for group in groups:
-        assert float(scores(criterion, model, groups)[group.name].sum()) == pytest.approx(len(group.members))
+        assert float(found[group.name].sum()) == pytest.approx(len(group.members))
 
 
-@every_criterion
+@pytest.mark.parametrize("criterion", sorted({*CRITERIA.names()} - BLIND))
 @every_network
 def test_permuted_channels_have_permuted_scores(criterion: str, name: str) -> None:
-    model = network(name)
+    model = uneven(name)
     groups = find(model, EXAMPLE).groups
     before = scores(criterion, model, groups)
     for group in groups:
@@ -88,7 +101,7 @@ def _permute(model: nn.Module, group: Group, order: Tensor) -> None:
 @every_criterion
 @every_network
 def test_a_channel_of_zeros_is_among_the_first_to_go(criterion: str, name: str) -> None:
-    model = network(name)
+    model = uneven(name)
     groups = find(model, EXAMPLE).groups
     with torch.no_grad():
         for group in groups:
@@ -104,7 +117,7 @@ def test_a_channel_of_zeros_is_among_the_first_to_go(criterion: str, name: str) 
 
 @every_criterion
 def test_a_network_of_zeros_is_still_judged(criterion: str) -> None:
-    model = network("residual")
+    model = uneven("residual")
     groups = find(model, EXAMPLE).groups
     with torch.no_grad():
         for parameter in model.parameters():
@@ -114,7 +127,7 @@ def test_a_network_of_zeros_is_still_judged(criterion: str) -> None:
 
 @every_criterion
 def test_judging_leaves_the_model_as_it_was(criterion: str) -> None:
-    model = network("residual").train()
+    model = uneven("residual").train()
     model.relu.eval()
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     scores(criterion, model, find(model, EXAMPLE).groups)
@@ -122,6 +135,20 @@ def test_judging_leaves_the_model_as_it_was(criterion: str) -> None:
     assert all(parameter.grad is None for parameter in model.parameters())
     assert model.training
     assert not model.relu.training
+
+
+@every_criterion
+def test_a_norm_without_weights_has_no_say(criterion: str) -> None:
+    model = network("residual")
+    model.first_norm = nn.BatchNorm2d(16, affine=False).eval()
+    for score in scores(criterion, model, find(model, EXAMPLE).groups).values():
+        assert torch.isfinite(score).all()
+        assert score.max() > 0
+
+
+@every_criterion
+def test_one_that_has_not_won_says_so_where_it_is_listed(criterion: str) -> None:
+    assert CRITERIA.help(criterion).endswith("; experimental.") == CRITERIA.get(criterion).experimental
 
 
 def test_unknown_names_and_options_are_refused() -> None:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor, nn
 
-from edgekd.prune.criterion import Criterion
+from edgekd.prune.criterion import Criterion, norm
 from edgekd.prune.groups import Member
 from edgekd.schema import Schema
 
@@ -18,5 +17,4 @@ class Magnitude(Criterion):
 
     def of_member(self, member: Member, model: nn.Module) -> Tensor:
         """Return the L2 norm of each channel's weights, (channels,)."""
-        squares = [part.square().sum(1) for part in member.slices(model, lambda weight: weight.detach().double())]
-        return torch.stack(squares).sum(0).sqrt()
+        return norm(member, model)
