@@ -1,21 +1,25 @@
 """Quantization of trained networks by edgekd and by NNCF, with and without training; the built engines' own accuracy.
 
-    PYTHON -m tools.bench_qat [--seeds 8] [--images 30000] [--qat-images 10000] [--rows FILE] [--styles resnet]
+    PYTHON -m tools.bench_qat FOLDER [--seeds 8] [--images 30000] [--qat-images 10000] [--styles resnet]
 
 PYTHON is an interpreter that has edgekd[compress], nncf and Fashion-MNIST. Each seed trains a float network, which both
 tools quantize: by calibration on the same 256 images, and by training on the same batches with the same optimizer,
-cosine and number of steps from there. Accuracy is that of OpenVINO's engine on all 10,000 test images, and of ONNX
-Runtime's for edgekd. A row is one seed of one style; rows in FILE are not made again. Prints paired differences with
-their 95 % interval (Student's t over seeds).
+cosine and number of steps from there; both learn from labels alone, edgekd also from the float network as it does by
+default. Accuracy is that of OpenVINO's engine on all 10,000 test images, and of ONNX Runtime's for edgekd. FOLDER keeps
+a row for each seed of each style, which is not made again, and the engines of the first seed, whose latencies are
+measured in turns. Prints paired differences with their 95 % interval (Student's t over seeds).
 """
 
 from __future__ import annotations
 
 import argparse
+import copy
 import json
+import shutil
 import tempfile
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,21 +28,33 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from edgekd.artifact import digest_of_path
+from edgekd.budget import OperatingPoint
+from edgekd.cli.progress import best_for_this_output
+from edgekd.disk import scratch
+from edgekd.distill.loss import create
+from edgekd.distill.objective import DistillObjective
 from edgekd.export.backend import BACKENDS
 from edgekd.export.onnx_file import write
+from edgekd.measure.comparison import paired_ratio
+from edgekd.measure.engine import Engine
+from edgekd.measure.series import measure
 from edgekd.models.build import build
 from edgekd.placement.scheme import SCHEMES
 from edgekd.quantize.emission import freeze
 from edgekd.quantize.prepare import calibrate, prepare
+from edgekd.quantize.stage import QuantizeConfig
+from edgekd.quantize.unfold import refold, unfold
 from edgekd.recipe import DataSpec, ModelSpec
 from edgekd.runtime.session import open_session
 from edgekd.train import data
+from edgekd.train.answer import Answer
 from edgekd.train.augment import augmentation
 from edgekd.train.batches import AugmentedBatches, Batch
 from edgekd.train.dataset import DataSet
 from edgekd.train.evaluate import accuracy, logits
 from edgekd.train.loop import LoopConfig, train
-from edgekd.train.objective import Terms
+from edgekd.train.objective import Objective, Terms
 from tools.bench_losses import interval
 
 SPEC = DataSpec(name="fashion-mnist", augmentation="crop-flip", augmentation_options={"padding": 2})
@@ -46,12 +62,14 @@ STYLES = {
     "resnet": ModelSpec(name="resnet", options={"depth": 8, "channels": [16, 32, 64]}),
     "mobilenetv2": ModelSpec(name="mobilenetv2", options={"width": 0.5, "depth": 0.5, "head": 128}),
 }
-CALIBRATION, BATCH = 256, 64
+CALIBRATION, BATCH, RATE = 256, 64, 3e-4
 PAIRS = (
     ("edgekd PTQ", "NNCF PTQ"),
     ("edgekd QAT", "NNCF QAT"),
+    ("edgekd QAT taught", "NNCF QAT"),
     ("edgekd PTQ", "float"),
     ("edgekd QAT", "edgekd PTQ"),
+    ("edgekd QAT taught", "edgekd QAT"),
     ("NNCF QAT", "NNCF PTQ"),
 )
 Array = NDArray[np.float32]
@@ -64,8 +82,28 @@ def loop(images: int, dataset: DataSet, rate: float, optimizer: str) -> LoopConf
     return LoopConfig(epochs=epochs, batch=BATCH, optimizer=optimizer, learning_rate=rate, weight_decay=decay)
 
 
-def trained(model: nn.Module, dataset: DataSet, config: LoopConfig, seed: int) -> nn.Module:
-    """Train on labels alone."""
+def from_labels(network: nn.Module, batch: Batch) -> Terms:
+    """Return the cross-entropy."""
+    return Terms(nn.functional.cross_entropy(network(batch.inputs), batch.labels))
+
+
+def by_default(teacher: nn.Module) -> Objective:
+    """Return what edgekd's quantize stage minimises unless told otherwise."""
+    config = QuantizeConfig().qat
+    objective = DistillObjective(create(config.losses), config.label_weight)
+
+    def taught(network: nn.Module, batch: Batch) -> Terms:
+        with torch.no_grad():
+            answer = Answer(teacher(batch.inputs))
+        return objective(network, replace(batch, teacher=answer))  # type: ignore[no-any-return]
+
+    return taught
+
+
+def trained(
+    model: nn.Module, dataset: DataSet, config: LoopConfig, seed: int, objective: Objective = from_labels
+) -> nn.Module:
+    """Train on augmented images."""
     batches = AugmentedBatches(
         data.normalised(dataset.train, dataset),
         dataset.train.labels,
@@ -73,9 +111,6 @@ def trained(model: nn.Module, dataset: DataSet, config: LoopConfig, seed: int) -
         augmentation=augmentation(SPEC),
         seed=seed,
     )
-
-    def objective(network: nn.Module, batch: Batch) -> Terms:
-        return Terms(nn.functional.cross_entropy(network(batch.inputs), batch.labels))
 
     with tempfile.TemporaryDirectory() as folder:
         train(model, batches, objective, config, folder=Path(folder), title="training")
@@ -90,31 +125,30 @@ def engine_accuracy(runtime: str, engine: Path, inputs: Array, labels: NDArray[n
     return accuracy(np.concatenate([session.run([part])[0].copy() for part in parts]), labels)
 
 
-def of_edgekd(module: nn.Module, inputs: Array, labels: NDArray[np.integer]) -> dict[str, float]:
-    """Return the accuracy of both engines and of the fake-quantized module."""
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        write(freeze(module), folder / "model.onnx", tuple(inputs.shape[1:]))
-        found = {"fake": accuracy(logits(module, inputs), labels)}
-        for runtime in ("openvino", "onnxruntime"):
-            engine = BACKENDS.get(runtime)().build(folder / "model.onnx", folder)
-            found[runtime] = engine_accuracy(runtime, engine, inputs, labels)
+def of_edgekd(module: nn.Module, inputs: Array, labels: NDArray[np.integer], folder: Path) -> dict[str, float]:
+    """Return the accuracy of both engines, which stay in `folder`, and of the module they were made of."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    write(module, folder / "model.onnx", tuple(inputs.shape[1:]))
+    found = {"fake": accuracy(logits(module, inputs), labels)}
+    for runtime in ("openvino", "onnxruntime"):
+        engine = BACKENDS.get(runtime)().build(folder / "model.onnx", folder)
+        found[runtime] = engine_accuracy(runtime, engine, inputs, labels)
     return found
 
 
-def of_nncf(module: nn.Module, inputs: Array, labels: NDArray[np.integer]) -> float:
-    """Return the accuracy of OpenVINO's engine."""
+def of_nncf(module: nn.Module, inputs: Array, labels: NDArray[np.integer], folder: Path) -> dict[str, float]:
+    """Return the accuracy of OpenVINO's engine, which stays in `folder`."""
     import nncf
     import openvino
 
     example = torch.from_numpy(inputs[:2])
-    plain = nncf.strip(module, do_copy=True, example_input=example)
-    with tempfile.TemporaryDirectory() as name:
-        model = openvino.convert_model(plain, example_input=example)
-        model.input(0).get_tensor().set_names({"input"})
-        model.output(0).get_tensor().set_names({"logits"})
-        openvino.save_model(model, Path(name) / "model.xml", compress_to_fp16=False)
-        return engine_accuracy("openvino", Path(name), inputs, labels)
+    model = openvino.convert_model(nncf.strip(module, do_copy=True, example_input=example), example_input=example)
+    model.input(0).get_tensor().set_names({"input"})
+    model.output(0).get_tensor().set_names({"logits"})
+    engine = folder / "openvino"
+    openvino.save_model(model, engine / "model.xml", compress_to_fp16=False)
+    return {"openvino": engine_accuracy("openvino", engine, inputs, labels)}
 
 
 def by_nncf(model: nn.Module, images: Array) -> nn.Module:
@@ -131,29 +165,42 @@ def by_nncf(model: nn.Module, images: Array) -> nn.Module:
     return quantized
 
 
-def row(style: str, seed: int, images: int, qat_images: int) -> dict[str, Any]:
-    """Train and quantize one network in every way."""
+def row(style: str, seed: int, images: int, qat_images: int, folder: Path) -> dict[str, Any]:
+    """Train and quantize one network in every way; the engines of the first seed stay in `folder`."""
     torch.set_num_threads(1)
+    with scratch("edgekd-bench") as unkept:
+        return quantized(style, seed, images, qat_images, unkept if seed else folder / style)
+
+
+def quantized(style: str, seed: int, images: int, qat_images: int, folder: Path) -> dict[str, Any]:
+    """Return the accuracies of one network; its engines stay in `folder`."""
     dataset = data.load(SPEC)
     torch.manual_seed(seed)
     model = build(STYLES[style], dataset.input_shape, dataset.classes)
     model = trained(model, dataset, loop(images, dataset, 0.1, "sgd"), seed)
     inputs, labels = data.normalised(dataset.test, dataset), dataset.test.labels
     seen = data.normalised(dataset.calibration, dataset)[:CALIBRATION]
-    short = loop(qat_images, dataset, 3e-4, "adamw")
-    found: dict[str, Any] = {"style": style, "seed": seed, "float": accuracy(logits(model, inputs), labels)}
+    short = loop(qat_images, dataset, RATE, "adamw")
+    found: dict[str, Any] = {"style": style, "seed": seed}
 
-    def add(name: str, judged: dict[str, float]) -> None:
+    def add(name: str, judge: Callable[..., dict[str, float]], network: nn.Module) -> None:
+        judged = judge(network, inputs, labels, folder / name)
         found[name] = judged["openvino"]
         found.update({f"{name}, {key}": value for key, value in judged.items() if key != "openvino"})
 
+    add("float", of_edgekd, model)
     module = prepare(model, torch.from_numpy(seen[:2]), SCHEMES["u8w7"])
     calibrate(module, seen)
-    add("edgekd PTQ", of_edgekd(module, inputs, labels))
-    add("edgekd QAT", of_edgekd(trained(module, dataset, short, seed), inputs, labels))
-    quantized = by_nncf(model, seen)
-    found["NNCF PTQ"] = of_nncf(quantized, inputs, labels)
-    found["NNCF QAT"] = of_nncf(trained(quantized, dataset, short, seed), inputs, labels)
+    add("edgekd PTQ", of_edgekd, freeze(module))
+    for name, objective in {"edgekd QAT": from_labels, "edgekd QAT taught": by_default(model)}.items():
+        student = copy.deepcopy(module)
+        unfold(student)
+        trained(student, dataset, short, seed, objective)
+        refold(student)
+        add(name, of_edgekd, freeze(student))
+    theirs = by_nncf(model, seen)
+    add("NNCF PTQ", of_nncf, theirs)
+    add("NNCF QAT", of_nncf, trained(theirs, dataset, short, seed))
     return found
 
 
@@ -166,35 +213,61 @@ def told(rows: list[dict[str, Any]], style: str) -> None:
     print(f"{style}, {len(mine)} seeds: " + ", ".join(f"{n} {np.mean([r[n] for r in mine]):.2f}" for n in names))
     for first, second in PAIRS:
         print(f"  {first} - {second}: {interval(np.array([one[first] - one[second] for one in mine]))}")
-    for kind in ("PTQ", "QAT"):
-        apart = [abs(one[f"edgekd {kind}"] - one[f"edgekd {kind}, fake"]) for one in mine]
-        print(f"  edgekd {kind}, engine against fake-quantized network: at most {max(apart):.2f} points")
+    for name in ("edgekd PTQ", "edgekd QAT", "edgekd QAT taught"):
+        apart = [abs(one[name] - one[f"{name}, fake"]) for one in mine]
+        print(f"  {name}, engine against fake-quantized network: at most {max(apart):.2f} points")
+
+
+def latencies(folder: Path) -> None:
+    """Measure the engines of one network in turns, and print their latency by that of NNCF's after calibration."""
+    engines = [
+        Engine(place.name, "int8", runtime, found, digest_of_path(found))
+        for place in sorted(folder.iterdir())
+        for runtime, found in (("openvino", place / "openvino"), ("onnxruntime", place / "model.onnx"))
+        if found.exists()
+    ]
+    with scratch("edgekd-bench") as raw:
+        np.save(raw / "inputs.npy", data.normalised(data.load(SPEC).test, data.load(SPEC))[:64])
+        series = measure(
+            engines,
+            raw / "inputs.npy",
+            OperatingPoint(),
+            50,
+            processes=11,
+            raw=raw / "latency.jsonl",
+            progress=best_for_this_output(),
+            title="latency",
+        )
+    records = dict(zip(((engine.network, engine.runtime) for engine in engines), series.records, strict=True))
+    for (name, runtime), record in records.items():
+        ratio = paired_ratio(record, records["NNCF PTQ", "openvino"], 50, "latency_ratio_p50")
+        print(f"  {name}, {runtime}: {ratio.text()} of the latency of NNCF PTQ in openvino")
 
 
 def main() -> None:
     """Make what rows are missing, print differences."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path)
     parser.add_argument("--seeds", type=int, default=8)
     parser.add_argument("--images", type=int, default=30_000)
     parser.add_argument("--qat-images", type=int, default=10_000)
     parser.add_argument("--styles", default=",".join(STYLES))
-    parser.add_argument("--rows", type=Path, default=None)
     given = parser.parse_args()
-    held = given.rows is not None and given.rows.is_file()
-    rows = [json.loads(line) for line in given.rows.open()] if held else []
+    given.folder.mkdir(parents=True, exist_ok=True)
+    held = given.folder / "rows.jsonl"
+    rows = [json.loads(line) for line in held.open()] if held.is_file() else []
     done = {(one["style"], one["seed"]) for one in rows}
     styles = given.styles.split(",")
     wanted = [(style, seed) for seed in range(given.seeds) for style in styles if (style, seed) not in done]
-    call: Callable[..., dict[str, Any]] = row
     with ProcessPoolExecutor(2) as pool:
-        jobs = [pool.submit(call, *job, given.images, given.qat_images) for job in wanted]
+        jobs = [pool.submit(row, *job, given.images, given.qat_images, given.folder) for job in wanted]
         for job in as_completed(jobs):
             rows.append(job.result())
-            if given.rows is not None:
-                with given.rows.open("a") as file:
-                    file.write(json.dumps(rows[-1]) + "\n")
+            with held.open("a") as file:
+                file.write(json.dumps(rows[-1]) + "\n")
     for style in styles:
         told(rows, style)
+        latencies(given.folder / style)
 
 
 if __name__ == "__main__":

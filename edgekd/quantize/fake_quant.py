@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from edgekd.placement.scheme import SMALLEST_STEP, Signedness, integer_range
+from edgekd.quantize.fold import per_channel
 from edgekd.quantize.straight_through import fake_quantize
 
 
@@ -30,6 +31,10 @@ class Step(nn.Module):
         with torch.no_grad():
             self.calibrated.copy_(steps.clamp(min=SMALLEST_STEP))
             self.factor.fill_(1.0)
+
+    def scale(self, by: Tensor) -> None:
+        """Multiply the steps, as their weights are."""
+        self.calibrated.mul_(by.to(self.calibrated))
 
     def limit(self, largest: float = math.inf) -> None:
         """Keep learned steps positive and at most `largest`, by projection so that gradients stay alive."""
@@ -116,7 +121,7 @@ class WeightQuantizer(nn.Module):
         if not self.enabled:
             return weight
         step = self._learned_step(weight) if self.training else self.step.value()
-        return fake_quantize(weight, _per_channel(step, weight), -self.limit, self.limit)
+        return fake_quantize(weight, per_channel(step, weight), -self.limit, self.limit)
 
     def _learned_step(self, weight: Tensor) -> Tensor:
         self.step.limit()
@@ -124,8 +129,4 @@ class WeightQuantizer(nn.Module):
 
     def integers(self, weight: Tensor) -> Tensor:
         """Return the integers, as floats."""
-        return (weight / _per_channel(self.step.value(), weight)).round_().clamp_(-self.limit, self.limit)
-
-
-def _per_channel(step: Tensor, weight: Tensor) -> Tensor:
-    return step.reshape(-1, *[1] * (weight.dim() - 1))
+        return (weight / per_channel(self.step.value(), weight)).round_().clamp_(-self.limit, self.limit)

@@ -29,7 +29,7 @@ def prepare(
     `taps` are paths of modules of `model` whose results a loss wants to see, see `edgekd.quantize.tapping`.
     Raises ExportError when torch.export cannot capture the network.
     """
-    network = fold_batch_norm(capture(model, example))
+    network, norms = fold_batch_norm(capture(model, example))
     graph = operators(network)
     plan = place(graph, scheme)
     tap(network, taps)
@@ -41,7 +41,7 @@ def prepare(
         _quantize_tensor(network, nodes[tensor.operator], tensor)
     network.graph.lint()
     network.recompile()
-    remember(network, Prepared(graph, plan, scheme))
+    remember(network, Prepared(graph, plan, scheme, norms))
     return network.eval()
 
 

@@ -26,6 +26,7 @@ from edgekd.quantize.qat import Outcome, When, train_where_needed
 from edgekd.quantize.saturation import refuse_saturating, saturation
 from edgekd.quantize.tapping import tapped
 from edgekd.quantize.torch_network import TorchNetwork
+from edgekd.quantize.unfold import refold, unfold
 from edgekd.runtime.session import RUNTIMES
 from edgekd.schema import Field, Schema
 from edgekd.stage import Context, Stage
@@ -107,7 +108,9 @@ class QuantizeStage(Stage[QuantizeConfig]):
         def train(student: nn.Module) -> None:
             torch.manual_seed(context.recipe.seed)
             title = f"train {scheme.name}"
+            unfold(student)
             teach(student, artifacts, context, qat, folder=folder / "training", title=title)
+            refold(student)
 
         outcome = train_where_needed(
             module,

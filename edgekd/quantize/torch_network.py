@@ -19,6 +19,7 @@ from edgekd.placement.scheme import Scheme
 from edgekd.quantize.aten import arguments, aten
 from edgekd.quantize.calibration import Integers, Network, Stored, Weight
 from edgekd.quantize.fake_quant import ActivationQuantizer, WeightQuantizer
+from edgekd.quantize.fold import Norm
 from edgekd.quantize.layer import Array, Geometry, Layer, two_axes
 
 ACTIVATIONS = "quantized"
@@ -36,6 +37,8 @@ class Prepared:
     operators: OperatorGraph
     plan: Placement
     scheme: Scheme
+    norms: Mapping[str, Norm]
+    """What was folded, by layer; it comes back for training (`edgekd.quantize.unfold`)."""
 
 
 def prepared(module: nn.Module) -> Prepared:
@@ -60,8 +63,8 @@ class TorchNetwork(Network):
             raise EdgekdError(f"expected a captured graph, got {type(module).__name__}")
         self.module, self.operators, self.plan, self.scheme = module, decided.operators, decided.plan, decided.scheme
         nodes = {node.name: node for node in module.graph.nodes}
-        self._layers = {name: nodes[name] for name in self.plan.weights}
-        self.layers: Mapping[str, Layer] = {name: self._layer(node) for name, node in self._layers.items()}
+        self.nodes: Mapping[str, fx.Node] = {name: nodes[name] for name in self.plan.weights}
+        self.layers: Mapping[str, Layer] = {name: self._layer(node) for name, node in self.nodes.items()}
 
     def watch(self, samples: NDArray[Any], names: list[str]) -> Iterator[dict[str, Array]]:
         """Run the module in float and yield tensors batch by batch."""
@@ -76,8 +79,8 @@ class TorchNetwork(Network):
         for name, stored in integers.tensors.items():
             self._tensor_quantizer(name).hold(stored.step, stored.zero_point)
         for name, found in integers.weights.items():
-            weight, bias = self._parameters(self._layers[name])
-            quantizer = self._weight_quantizer(name)
+            weight, bias = self.parameters(self.nodes[name])
+            quantizer = self.weight_quantizer(name)
             quantizer.step.set(torch.from_numpy(found.steps))
             steps = quantizer.step.value().reshape(-1, *[1] * (weight.dim() - 1))
             rounded = torch.from_numpy(found.integers).to(weight)
@@ -95,7 +98,7 @@ class TorchNetwork(Network):
             tensors[tensor.operator] = Stored(step, zero_point, tensor.signedness)
         weights = {}
         for name, layer in self.layers.items():
-            quantizer, (weight, _) = self._weight_quantizer(name), self._parameters(self._layers[name])
+            quantizer, (weight, _) = self.weight_quantizer(name), self.parameters(self.nodes[name])
             rounded = quantizer.integers(weight.detach()).to(torch.int8).numpy()
             weights[name] = Weight(rounded, quantizer.step.value().numpy(), layer.bias)
         return Integers(tensors, weights)
@@ -106,34 +109,36 @@ class TorchNetwork(Network):
             raise EdgekdError(f"the tensor '{name}' has lost its quantizer")
         return found
 
-    def _weight_quantizer(self, name: str) -> WeightQuantizer:
-        found = self.module.get_submodule(str(arguments(self._layers[name])[1].target))
+    def weight_quantizer(self, name: str) -> WeightQuantizer:
+        """Return the quantizer of a layer's weight."""
+        found = self.module.get_submodule(str(arguments(self.nodes[name])[1].target))
         if not isinstance(found, WeightQuantizer):
             raise EdgekdError(f"the layer '{name}' has lost the quantizer of its weight")
         return found
 
-    def _parameters(self, layer: fx.Node) -> tuple[nn.Parameter, nn.Parameter | None]:
+    def parameters(self, layer: fx.Node) -> tuple[nn.Parameter, nn.Parameter | None]:
+        """Return weight and bias of a layer."""
         bias = arguments(layer)[2] if len(layer.args) > 2 else None
         return (
-            self.module.get_parameter(self._path(layer)),
+            self.module.get_parameter(self.path(layer)),
             self.module.get_parameter(str(bias.target)) if isinstance(bias, fx.Node) else None,
         )
 
     @staticmethod
-    def _path(layer: fx.Node) -> str:
+    def path(layer: fx.Node) -> str:
         """Return the path of a layer's weight."""
         (source,) = arguments(layer)[1].all_input_nodes
         return str(source.target)
 
     def _layer(self, node: fx.Node) -> Layer:
-        weight, bias = self._parameters(node)
+        weight, bias = self.parameters(node)
         return Layer(
             node.name,
             _source(arguments(node)[0]),
             weight.detach().numpy().copy(),
             None if bias is None else bias.detach().numpy().copy(),
             None if node.target == aten.linear.default else _geometry(node, weight),
-            self._path(node).removesuffix(".weight"),
+            self.path(node).removesuffix(".weight"),
         )
 
 

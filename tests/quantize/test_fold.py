@@ -18,7 +18,7 @@ def test_folding_removes_every_batch_norm_and_changes_nothing_else(name: str) ->
     model = settled(name)
     captured = capture(model, torch.randn(2, *INPUT_SHAPE))
     assert norms(captured)
-    folded = fold_batch_norm(captured)
+    folded, _ = fold_batch_norm(captured)
     assert norms(folded) == 0
     assert not [key for key in folded.state_dict() if "running" in key or "norm" in key]
     x = torch.randn(5, *INPUT_SHAPE)
@@ -44,7 +44,7 @@ def test_a_layer_that_is_used_twice_is_not_folded_into() -> None:
         nn.init.normal_(norm.running_mean)
     model.eval()
     x = torch.randn(3, 2, 4, 4)
-    folded = fold_batch_norm(capture(model, x))
+    folded, _ = fold_batch_norm(capture(model, x))
     assert norms(folded) == 2
     torch.testing.assert_close(folded(x), model(x))
 
@@ -63,6 +63,6 @@ def test_linear_layers_and_norms_without_weights_fold_as_well() -> None:
     nn.init.normal_(model.norm.running_mean)
     model.eval()
     x = torch.randn(3, 4)
-    folded = fold_batch_norm(capture(model, x))
+    folded, _ = fold_batch_norm(capture(model, x))
     assert norms(folded) == 0
     torch.testing.assert_close(folded(x), model(x))
