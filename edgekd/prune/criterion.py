@@ -74,7 +74,7 @@ class Criterion(ABC):
                     f"plug-in author: {type(self).__name__} must give {group.channels} finite scores of at least 0 for "
                     f"'{member.path}', it gave {tuple(part.shape)} from {part.min():g} to {part.max():g}"
                 )
-            part *= alive
+            part = part * alive  # not in place: it may be the criterion's own
             total += part / max(float(part.sum()), 1e-30)
         return total * len(group.members) / len(judged)
 

@@ -79,8 +79,12 @@ class Schedule:
         return Outcome(model, before, notes)
 
     def _cutter(self) -> Cutter:
+        name = self.config.criterion
+        judge = criterion.create(name, self.config.criterion_options)
+        if judge.experimental:
+            log.warning("criterion '%s' is experimental: it has not beaten magnitude; see docs/pruning.md", name)
         return Cutter(
-            criterion.create(self.config.criterion, self.config.criterion_options),
+            judge,
             allocator.create(self.config.allocator, self.config.allocator_options),
             Samples(self.dataset, self.config.samples, self.config.sample_batch, self.seed),
             self.cost,

@@ -38,6 +38,6 @@ class Activation(Observed):
 
 
 def _sizes(member: Member, model: nn.Module, tensor: Tensor) -> Tensor:
-    axis = -1 if isinstance(model.get_submodule(member.path), nn.Linear) else 1
+    axis = 1 if isinstance(model.get_submodule(member.path), nn.modules.conv._ConvNd) else -1
     values = tensor.movedim(axis, 0).flatten(1).double().abs().sum(1)
     return values[member.positions.to(values.device)].sum(1)

@@ -25,4 +25,5 @@ class BnScale(Criterion):
         layer = model.get_submodule(member.path)
         if not isinstance(layer, nn.modules.batchnorm._BatchNorm) or not layer.affine:
             return None
-        return layer.weight.detach().abs()[member.positions.to(layer.weight.device)].sum(1)
+        gamma = next(member.slices(model, lambda parameter: parameter.detach().abs()))
+        return gamma.sum(1)
