@@ -19,8 +19,12 @@ setup: $(READY)
 compress: $(READY)
 	@$(BIN)/edgekd compress --recipe mnist5k --target host --run-folder runs/mnist5k
 
+# Two passes: what measures would be disturbed by a neighbour. Both run whatever the other finds.
 test: $(READY)
-	@$(BIN)/python -m pytest -q
+	@$(BIN)/python -m pytest -q -n auto --maxprocesses 8 --dist worksteal -m "not measured"; beside=$$?; \
+	$(BIN)/python -m pytest -q -m measured; alone=$$?; \
+	echo "tests side by side: exit code $$beside; tests that measure, alone: exit code $$alone"; \
+	[ $$beside = 0 ] && [ $$alone = 0 ]
 
 check: $(READY)
 	@$(BIN)/ruff format --check --quiet .

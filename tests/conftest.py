@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+import tempfile
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +16,17 @@ os.environ.setdefault("GOMP_SPINCOUNT", "3000")  # threads that spin longer make
 import pytest
 
 from tests.tmpfs import Tmpfs
+
+TESTS = Path(__file__).parent
+WORKER = os.environ.get("PYTEST_XDIST_WORKER")
+MEASURED = (
+    *("connection", "device", "measure", "kernels/test_profiling.py", "cli/test_gate.py", "cli/test_profile.py"),
+    *("gate/test_pytest_plugin.py", "quantize/test_trial.py", "train/test_overhead.py"),
+)
+"""Folders and files whose tests say something of time or memory, and need the machine for themselves; elsewhere single
+tests are marked."""
+LONG = ("pipeline", "test_wheel.py")
+"""Whole compressions, where the figures may be what they like; the first to begin, so that all workers end together."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +48,18 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Keep out of the user's cache, in which a teacher may lie that another number of threads has trained."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("EDGEKD_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _own_lock() -> Iterator[None]:
+    """Let workers measure side by side what nobody looks at, instead of waiting for each other."""
+    if not WORKER:
+        yield
+        return
+    with tempfile.TemporaryDirectory(prefix="edgekd-") as folder, pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TMPDIR", folder)
+        patch.setattr(tempfile, "tempdir", folder)
         yield
 
 
@@ -87,7 +111,17 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--slow", action="store_true", help="also run the long studies")
 
 
+def _is_in(places: Sequence[str], item: pytest.Item) -> bool:
+    return any(item.path.is_relative_to(TESTS / place) for place in places)
+
+
+@pytest.hookimpl(tryfirst=True)  # before -m looks at the markers
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    for item in items:
+        if _is_in(MEASURED, item):
+            item.add_marker(pytest.mark.measured)
+    if WORKER:
+        items.sort(key=lambda item: not _is_in(LONG, item))
     if config.getoption("--slow"):
         return
     for item in items:

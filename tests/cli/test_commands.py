@@ -24,6 +24,7 @@ def test_help_of_every_command(name: str) -> None:
     assert "Usage:" in answer.stdout
 
 
+@pytest.mark.measured
 def test_help_lists_every_command_with_its_first_line_and_is_instant() -> None:
     fastest = float("inf")
     for _ in range(10):

@@ -126,6 +126,7 @@ def test_python_3_8_can_read_it(path: Path) -> None:
     ast.parse(path.read_text(), feature_version=(3, 8))
 
 
+@pytest.mark.measured
 @pytest.mark.parametrize("runtime", ["onnxruntime", "openvino"])
 def test_predict_adds_little_to_the_bare_runtime(runtime: str, tmp_path: Path) -> None:
     # The goal is 5 % of a 1 ms network, as tools.bench_runtime.py measures it; a busy machine needs a wide margin.

@@ -33,6 +33,7 @@ def test_what_was_written_is_read(tmp_path: Path, shape: tuple[int, ...]) -> Non
         (gzip.compress(encoded(np.zeros(9, np.uint8))[:-1]), r"holds 8 bytes where its header says \(9,\)"),
         (gzip.compress(b"x" * 4000)[:-20], "cannot be read as a gzipped IDX file"),
     ],
+    ids=["not compressed", "doubles", "half a header", "a byte short", "cut off"],  # gzip notes the time
 )
 def test_damage_is_named(tmp_path: Path, content: bytes, said: str) -> None:
     (tmp_path / "a.gz").write_bytes(content)
