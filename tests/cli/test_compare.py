@@ -12,7 +12,6 @@ import pytest
 from click.testing import CliRunner, Result
 
 from edgekd.cli.commands import compare as subject
-from edgekd.gate import looks
 from tests.cli.test_commands import edgekd
 from tests.gate.series_of import Measured, around
 from tests.measure.tiny_engines import CLASSES, SHAPE, write_onnx
@@ -25,7 +24,7 @@ def measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Measured:
     write_onnx(tmp_path / "new.onnx", seed=1)
     write_onnx(tmp_path / "old.onnx", seed=2)
     found = Measured({"new": around(1.0), "old": around(1.0), "old-b": around(1.0)})
-    monkeypatch.setattr(looks, "measure", found)
+    found.instead(monkeypatch)
     return found
 
 

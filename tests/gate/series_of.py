@@ -6,12 +6,20 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from edgekd.budget import OperatingPoint
+from edgekd.gate import looks
 from edgekd.measure.engine import Engine
+from edgekd.measure.meters.memory import Memory
 from edgekd.measure.series import Series, figure
 from edgekd.profile import EngineRecord
 
 STATISTICS = ("latency_ms_p50", "load_ms", "first_result_ms")
+
+
+class OneProcess(Memory.Config):
+    processes: int = 1
 
 
 class Measured:
@@ -23,6 +31,11 @@ class Measured:
         self.machine: dict[str, Any] = {"doubts": [], "engine_doubts": {}, "remarks": [], "before": {}, "after": {}}
         self.looks: list[int] = []
         self.raws: list[Path] = []
+
+    def instead(self, patch: pytest.MonkeyPatch) -> None:
+        """Take the place of the clock; memory is still measured, in one process."""
+        patch.setattr(looks, "measure", self)
+        patch.setattr(Memory, "Config", OneProcess)
 
     def __call__(
         self, engines: Sequence[Engine], inputs: Path, point: OperatingPoint, percentile: float, **options: Any
