@@ -14,7 +14,6 @@ from click.testing import CliRunner, Result
 from edgekd.cli.commands import quantize as subject
 from edgekd.errors import ExportError, TargetError, UsageError
 from edgekd.export.onnx_file import write
-from edgekd.gate import looks
 from edgekd.measure import machine
 from tests.gate.series_of import Measured, around
 from tests.models import INPUT_SHAPE, settled
@@ -31,7 +30,7 @@ def measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Measured:
     samples = random.standard_normal((24, *INPUT_SHAPE), np.float32)
     np.savez(tmp_path / "data.npz", inputs=samples, labels=random.integers(0, 4, 24))
     found = Measured({"net": around(1.0), f"net.{SCHEME}": around(0.6)})
-    monkeypatch.setattr(looks, "measure", found)
+    found.instead(monkeypatch)
     return found
 
 
