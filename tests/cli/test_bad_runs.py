@@ -85,8 +85,9 @@ def test_what_cannot_become_an_engine_is_refused_before_any_training(
     desk.recipe(**model(f"mine:{factory}"), **more)
     refused(desk.compress(), 7, sentence)
     assert set(desk_cache.glob("teachers/*")) == taught
-    desk.recipe(**more)
-    ended(desk.compress())
+    if searches == (factory == "unknown_network"):  # mended once with search and once without, after either refusal
+        desk.recipe(**more)
+        ended(desk.compress())
 
 
 def test_the_run_folder_of_another_recipe_is_refused_and_other_options_go_on(held: Desk) -> None:
