@@ -8,27 +8,16 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import nn
 
-from edgekd.artifact import digest_of_path
 from edgekd.connection.connection import reached
-from edgekd.disk import whole_file
-from edgekd.export import onnx_file
-from edgekd.export.on_target import backends
 from edgekd.measure.engine import Engine
-from edgekd.measure.series import measure
-from edgekd.placement.scheme import scheme_named
 from edgekd.predict.forecast import Forecast
 from edgekd.profile import Profile
-from edgekd.quantize.calibration import CalibrationConfig
-from edgekd.quantize.emission import freeze
-from edgekd.quantize.prepare import calibrate, prepare
+from edgekd.quantize.drafts import Drafts
 from edgekd.schema import digest_of, read_json, write_json
 from edgekd.search.candidate import Candidate, untrained
 from edgekd.stage import Context
-from edgekd.target import FLOAT_SCHEMES
 
 log = logging.getLogger("edgekd")
 
@@ -69,27 +58,9 @@ class Bench:
             for probe in probes:
                 network = untrained(probe.spec, self._shape, self.classes)
                 for scheme in self.schemes:
-                    found += self._engines(probe, network, scheme)
+                    found += self._drafts.built(network, probe.name, scheme, probe.kernels)
                     advance(1, f"{probe.name} {scheme}")
         return found
-
-    def _engines(self, probe: Candidate, network: nn.Module, scheme: str) -> list[Engine]:
-        target = self.context.target
-        path = self.context.folder / "engines" / probe.name / scheme / "model.onnx"
-        floating = scheme in FLOAT_SCHEMES
-        onnx_file.write(network if floating else self._quantized(network, scheme), path, self._shape)
-        found = []
-        for backend in backends(self.context):
-            if scheme in {target.float_scheme(backend.runtime), target.scheme_for(backend.runtime)}:
-                engine = backend.build(path, path.parent / backend.runtime)
-                digest = digest_of_path(engine)
-                found.append(Engine(probe.name, scheme, backend.runtime, engine, digest, kernels=probe.kernels))
-        return found
-
-    def _quantized(self, network: nn.Module, scheme: str) -> nn.Module:
-        prepared = prepare(network, torch.from_numpy(self.images[:2]), scheme_named(scheme))
-        calibrate(prepared, self.images, CalibrationConfig(rounding="nearest", bias_correction=False))
-        return freeze(prepared)
 
     def _predicted(self, engines: Sequence[Engine], key: str) -> Profile:
         """Return what the probes are predicted to cost on a device that is not here."""
@@ -104,22 +75,8 @@ class Bench:
         )
 
     def _measured(self, engines: Sequence[Engine], key: str) -> Profile:
-        context, budget = self.context, self.context.recipe.budget
-        inputs = context.folder / "inputs.npy"
-        with whole_file(inputs) as unfinished:
-            np.save(unfinished, self.images)
-        series = measure(
-            engines,
-            inputs,
-            budget.operating_point,
-            budget.percentile,
-            processes=self.processes,
-            raw=context.folder / "probes.jsonl",
-            progress=context.progress,
-            title="measure untrained engines",
-            origin=context.origin,
-            connection=context.connection,
-        )
+        context = self.context
+        series = self._drafts.measured(engines, self.processes, "probes.jsonl", "measure untrained engines")
         return Profile(
             target=context.target.name,
             origin=context.origin,
@@ -138,6 +95,10 @@ class Bench:
     def _probed(self) -> dict[str, Any]:
         with reached(self.context.connection) as place:
             return place.probe()
+
+    @property
+    def _drafts(self) -> Drafts:
+        return Drafts(self.context, self.schemes, self.images)
 
     @property
     def _shape(self) -> tuple[int, int, int]:

@@ -11,9 +11,9 @@ import pytest
 from edgekd.artifact import ArtifactSet
 from edgekd.errors import BudgetError, EdgekdError, UsageError
 from edgekd.profile import Profile
+from edgekd.quantize import drafts
 from edgekd.recipe import ModelSpec
 from edgekd.schema import read_json
-from edgekd.search import probes
 from edgekd.search.choice import Feasibility
 from edgekd.search.stage import SearchStage
 from edgekd.stage import Context
@@ -75,7 +75,7 @@ def test_the_next_round_chooses_again_without_measuring(
     def refuse(*_: object, **__: object) -> None:
         raise AssertionError
 
-    monkeypatch.setattr(probes, "measure", refuse)
+    monkeypatch.setattr(drafts, "measure", refuse)
     first = read_json(Feasibility, run_in(root).folder / "feasibility.json")
     again = replace(run_in(root, "07-search"), correction=2.0)
     searched(again)
@@ -130,7 +130,7 @@ def test_probes_are_measured_once_for_any_limit(done: ArtifactSet, root: Path, m
     def refuse(*_: object, **__: object) -> None:
         raise AssertionError
 
-    monkeypatch.setattr(probes, "measure", refuse)
+    monkeypatch.setattr(drafts, "measure", refuse)
     folder = run_in(root, "15-search").folder
     searched(run_in(root, "15-search"))
     shutil.rmtree(folder)  # as the runner does where another limit makes it another stage
