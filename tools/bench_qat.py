@@ -60,9 +60,9 @@ from tools.bench_losses import interval
 SPEC = DataSpec(name="fashion-mnist", augmentation="crop-flip", augmentation_options={"padding": 2})
 STYLES = {
     "resnet": ModelSpec(name="resnet", options={"depth": 8, "channels": [16, 32, 64]}),
-    "mobilenetv2": ModelSpec(name="mobilenetv2", options={"width": 0.5, "depth": 0.5, "head": 128}),
+    "mobilenetv2": ModelSpec(name="mobilenetv2", options={"width": 0.35, "depth": 0.35, "head": 64}),
 }
-CALIBRATION, BATCH, RATE = 256, 64, 3e-4
+CALIBRATION, BATCH = 256, 64
 PAIRS = (
     ("edgekd PTQ", "NNCF PTQ"),
     ("edgekd QAT", "NNCF QAT"),
@@ -180,7 +180,7 @@ def quantized(style: str, seed: int, images: int, qat_images: int, folder: Path)
     model = trained(model, dataset, loop(images, dataset, 0.1, "sgd"), seed)
     inputs, labels = data.normalised(dataset.test, dataset), dataset.test.labels
     seen = data.normalised(dataset.calibration, dataset)[:CALIBRATION]
-    short = loop(qat_images, dataset, RATE, "adamw")
+    short = loop(qat_images, dataset, QuantizeConfig().qat.learning_rate, "adamw")
     found: dict[str, Any] = {"style": style, "seed": seed}
 
     def add(name: str, judge: Callable[..., dict[str, float]], network: nn.Module) -> None:

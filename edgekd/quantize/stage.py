@@ -54,8 +54,8 @@ class QuantizeConfig(CalibrationConfig):
         default=0.3, ge=0, le=100, description="points of validation accuracy lost without training"
     )
     qat: TeachConfig = Field(
-        default=TeachConfig(epochs=2, optimizer="adamw", learning_rate=3e-4, weight_decay=1e-4),
-        description="quantization-aware training; without BatchNorm it wants a small learning rate",
+        default=TeachConfig(epochs=2, optimizer="adamw", learning_rate=1e-3, weight_decay=1e-4),
+        description="quantization-aware training",
     )
 
 
