@@ -21,6 +21,8 @@ OPSET = 13
 """The first with a scale an output channel."""
 LARGEST_BIAS = 2**30
 """Integers of a bias beyond this could overflow 32 bits once products are added; such a bias stays float."""
+_ROUNDED_BY_ITSELF = {"Conv", "ConvTranspose", "Gemm"}
+"""Layers that ONNX Runtime rounds of its own accord where they stand between integers."""
 _SEED = 0
 _RANGE = 4.0
 """The largest value the widest activation stands for; with weights of variance 1 / inputs all values stay near 1."""
@@ -118,6 +120,8 @@ class _Writer:
                 self._shapes[new], self._types[new] = self._shapes[name], self._types[name]
         if node.outputs[0] in self._layers:
             inputs = (inputs[0], *self._parameters(node))
+        elif node.op in _ROUNDED_BY_ITSELF and len(inputs) > 2 and self._is_rounded(node.outputs[0]):
+            inputs = (*inputs[:2], *self._fine_bias(node))
         self._append(replace(node, inputs=inputs, outputs=raw))
         for name, new in zip(node.outputs, raw, strict=True):
             if name in self._stored:
@@ -164,15 +168,33 @@ class _Writer:
 
         TensorRT, which wants symmetric activations, takes no integer bias.
         """
-        output = node.outputs[0]
-        if any(how.signedness == "symmetric" for how in self._stored.values()):
-            return False
+        return node.op in {LINEAR, "Gemm"} and not self._is_symmetric and not self._is_rounded(node.outputs[0])
+
+    @property
+    def _is_symmetric(self) -> bool:
+        return any(how.signedness == "symmetric" for how in self._stored.values())
+
+    def _is_rounded(self, output: str) -> bool:
+        """Return whether a quantizer reads what a layer writes, perhaps in place of its activation."""
         absorbed = [
             user.outputs[0] in self._stored and self._stored[user.outputs[0]].absorbs
             for user in self._graph.consumers(output)
         ]
-        is_linear = node.op in {LINEAR, "Gemm"}
-        return is_linear and output not in self._stored and not (absorbed and all(absorbed))
+        return output in self._stored or (bool(absorbed) and all(absorbed))
+
+    def _fine_bias(self, node: Node) -> list[str]:
+        """Return the bias of a float layer in steps so fine that they are float's own.
+
+        Between integers ONNX Runtime stores the weights of a float layer as 8 bits of its own, one scale for all of
+        them, unless its bias is no plain constant (WeightBiasQuantization of 1.20 to 1.31). For TensorRT, which takes
+        no integer bias, it stays as it is.
+        """
+        name = node.inputs[2]
+        bias = self._values.get(name)
+        if bias is None or self._is_symmetric:
+            return [name]
+        scale = np.full(bias.size, float(np.abs(bias).max()) / LARGEST_BIAS or 1.0, np.float32)
+        return [self._dequantized(f"{node.name}.bias", np.round(bias.reshape(-1) / scale).astype(np.int32), scale, 0)]
 
     def _scale_of(self, tensor: str) -> float:
         """Return the scale of a quantized tensor, looking through operators that only move values."""

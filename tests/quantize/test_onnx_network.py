@@ -10,12 +10,16 @@ import pytest
 from onnx import parser
 
 from edgekd.errors import ExportError, UsageError
+from edgekd.export.backend import BACKENDS
 from edgekd.export.onnx_file import write
+from edgekd.fuse.fusion import FUSIONS
+from edgekd.onnx_graph.graph import read
 from edgekd.placement.place import place
 from edgekd.placement.scheme import SCHEMES
 from edgekd.quantize.calibration import CalibrationConfig, calibrated
 from edgekd.quantize.onnx_network import NOTHING, OnnxNetwork
 from edgekd.runtime.session import REFERENCE, open_session
+from tests.export.running import RUNNING
 from tests.models import INPUT_SHAPE, TINY, settled
 from tests.onnx_graph.onnx_graphs import model
 
@@ -109,6 +113,34 @@ def test_what_the_network_answers_is_what_its_file_says(tmp_path: Path) -> None:
     integers = calibrated(network, x, plan, S, CalibrationConfig())
     onnx.save(network.written(plan, integers), tmp_path / "integers.onnx")
     assert np.allclose(network.answers(plan, integers, x), answer(tmp_path / "integers.onnx", x), atol=1e-4)
+
+
+BETWEEN = """<ir_version: 8, opset_import: ["": 17]>
+g (float[N,4,9,9] x) => (float[N,8,9,9] y) {
+  a = Conv<pads=[1,1,1,1]>(x, wa)
+  b = Conv<pads=[1,1,1,1]>(a, wb, bb)
+  r = Relu(b)
+  y = Conv<pads=[1,1,1,1]>(r, wy)
+}"""
+
+
+@pytest.mark.parametrize("runtime", RUNNING)
+def test_a_float_layer_between_integers_is_float_in_every_runtime(runtime: str, tmp_path: Path) -> None:
+    random, made = np.random.default_rng(0), parser.parse_model(BETWEEN)
+    for name, shape in {"wa": (8, 4, 3, 3), "wb": (8, 8, 3, 3), "wy": (8, 8, 3, 3), "bb": (8,)}.items():
+        value = random.standard_normal(shape, np.float32) * np.float32(0.2)
+        made.graph.initializer.append(onnx.numpy_helper.from_array(value, name))
+    x = random.standard_normal((16, 4, 9, 9), np.float32)
+    network = OnnxNetwork.read(saved(made, tmp_path), x[:1])
+    plan = place(network.operators, S, floating=["b"])
+    assert plan.weights == ("a", "y")
+    onnx.save(network.written(plan, calibrated(network, x, plan, S, CalibrationConfig())), tmp_path / "integers.onnx")
+    backend = BACKENDS.get(runtime)()
+    executed = backend.executed(backend.build(tmp_path / "integers.onnx", tmp_path))
+    assert [layer.precision for layer in executed if layer.multiplies] == ["int8", "fp32", "int8"]
+    fusion = FUSIONS.get(runtime)()
+    kernels = fusion.kernels(read(tmp_path / "integers.onnx", {"x": (1, 4, 9, 9)}))
+    assert [kernel.types[1] for kernel in kernels if kernel.weights] == ["s8", "f32", "s8"]
 
 
 def test_what_cannot_be_quantized_is_refused_in_a_sentence(tmp_path: Path) -> None:

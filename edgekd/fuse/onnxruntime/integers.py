@@ -120,6 +120,8 @@ def quantize_parameters(draft: Draft) -> None:
             behind = draft.only_reader(behind)
         if source is None or source.op != DEQUANTIZE or behind is None or behind.op != QUANTIZE:
             continue
+        if any(draft.producer(bias) is not None for bias in layer.inputs[2:] if bias):
+            continue  # with a bias that is stored already, the runtime leaves the weights as they are, too
         for position, tensor in enumerate(layer.inputs[1:], 1):
             if draft.is_constant(tensor):
                 _store(draft, layer, position, "s8" if position == 1 else "s32")
