@@ -24,12 +24,12 @@ SMALL = (1e6, 7e6)
 def placements(network: OnnxNetwork, target: Target, scheme: Scheme, kept: Collection[str]) -> dict[str, Placement]:
     """Return the placements by name, the rules' first; those that change nothing are left out."""
     graph, kinds = network.operators, quantized_kinds(target.runtimes)
-    found = {RULES: place(graph, scheme, kinds, kept)}
+    found = {RULES: by_the_rules(network, target, scheme, kept)}
     for kind in sorted(optional_kinds(target.runtimes)):
         found[f"with {kind} in integers"] = place(graph, scheme, kinds | {kind}, kept)
-    macs = {name: _macs(network, name) for name in network.layers}
+    work = {name: macs(network, name) for name in network.layers}
     for limit in SMALL:
-        small = [name for name, count in macs.items() if count < limit]
+        small = [name for name, count in work.items() if count < limit]
         found[f"layers below {limit / 1e6:g} MMACs in float"] = place(graph, scheme, kinds, [*kept, *small])
     sums = [operator.name for operator in graph if operator.kind in {"add", "concat", "average_pool"}]
     found["layers alone in integers"] = place(graph, scheme, kinds, [*kept, *sums])
@@ -40,6 +40,11 @@ def placements(network: OnnxNetwork, target: Target, scheme: Scheme, kept: Colle
     return different or {RULES: found[RULES]}
 
 
+def by_the_rules(network: OnnxNetwork, target: Target, scheme: Scheme, kept: Collection[str]) -> Placement:
+    """Return the rules' placement, with the layers of `kept` in float."""
+    return place(network.operators, scheme, quantized_kinds(target.runtimes), kept)
+
+
 def together(plans: Collection[Placement]) -> Placement:
     """Return everything that some placement stores as integers, to be calibrated at once."""
     tensors = {tensor.operator: tensor for plan in plans for tensor in plan.tensors}
@@ -47,7 +52,7 @@ def together(plans: Collection[Placement]) -> Placement:
     return Placement(tuple(tensors.values()), tuple(weights))
 
 
-def _macs(network: OnnxNetwork, name: str) -> int:
+def macs(network: OnnxNetwork, name: str) -> int:
     """Return the multiply-accumulate operations of a layer for one sample."""
     layer = network.layers[name]
     made = network.graph.shapes[layer.source if not layer.collects else name]
