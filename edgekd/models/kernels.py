@@ -18,6 +18,11 @@ from edgekd.profile import Kernel
 
 _aten = torch.ops.aten
 _LINEAR = {_aten.addmm.default: 1, _aten.mm.default: 0, _aten.bmm.default: 0}
+_ATTENTION = {
+    _aten._scaled_dot_product_flash_attention_for_cpu.default,
+    _aten._scaled_dot_product_flash_attention.default,
+    _aten._scaled_dot_product_efficient_attention.default,
+}
 _POOL = {
     _aten.mean.dim,
     _aten.avg_pool2d.default,
@@ -34,10 +39,18 @@ def kernels(module: nn.Module, input_shape: tuple[int, ...]) -> tuple[Kernel, ..
     not, because every engine fuses them. A convolution or linear layer is named by its module path.
     """
     parameter = next(module.parameters(), torch.zeros(()))
-    seen = example(input_shape, 1, parameter.device)
-    recorder = _Recorder()
-    with evaluating(module), _named(module, recorder.path), torch.no_grad(), recorder:
-        module(seen)
+    return record(module, example(input_shape, 1, parameter.device), Recorder())
+
+
+def record(module: nn.Module, seen: Tensor, recorder: Recorder) -> tuple[Kernel, ...]:
+    """Return what a recorder sees of one forward pass in eval mode."""
+    fast = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)  # its fused operator is none that is exported or cut
+    try:
+        with evaluating(module), _named(module, recorder.path), torch.no_grad(), recorder:
+            module(seen)
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fast)
     return tuple(recorder.found)
 
 
@@ -65,7 +78,7 @@ def _named(module: nn.Module, path: list[str]) -> Iterator[None]:
             handle.remove()
 
 
-class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
+class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Sees every ATen operator, also those of functions that are no modules."""
 
     def __init__(self) -> None:
@@ -83,7 +96,11 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         if func is _aten.convolution.default:
             self._convolution(args[0], args[1], args[8], result)
         elif func in _LINEAR:
-            self._linear(args[_LINEAR[func]], result)
+            self._linear(args[_LINEAR[func]], result, result)
+        elif func in _ATTENTION:
+            tokens = args[1].transpose(-1, -2)
+            self._linear(args[0], tokens, args[0])
+            self._linear(tokens, result, result)
         elif func in _POOL and args[0].dim() == 4:
             self._passing("pool", args[0], result, _window(func, args))
         elif func in _JOIN and _joins(args):
@@ -92,16 +109,22 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
             self._passing("elementwise", result, result, 1, "cat")
         return out
 
+    def note(self, op: str, x: Tensor, out: Tensor, rows: Tensor) -> None:
+        """Do something about a kernel that was just added; `rows` is what a linear one has its positions from."""
+
     def _convolution(self, x: Tensor, weight: Tensor, groups: int, out: Tensor) -> None:
-        window = math.isqrt(math.prod(weight.shape[2:]))
-        self._add("conv", "conv", x.shape[1], out.shape[1], groups, window, _positions(out), _positions(x))
+        self._passing("conv", x, out, math.isqrt(math.prod(weight.shape[2:])), "conv", groups)
 
-    def _linear(self, x: Tensor, out: Tensor) -> None:
-        rows = math.prod(out.shape[:-1])
-        self._add("linear", "linear", x.shape[-1], out.shape[-1], 1, 1, rows, rows)
+    def _linear(self, x: Tensor, out: Tensor, rows: Tensor) -> None:
+        positions = math.prod(rows.shape[:-1])
+        self._add("linear", "linear", x.shape[-1], out.shape[-1], 1, 1, positions, positions)
+        self.note("linear", x, out, rows)
 
-    def _passing(self, op: Any, x: Tensor, out: Tensor, window: int, suffix: str = "pool") -> None:
-        self._add(op, suffix, x.shape[1], out.shape[1], 1, window, _positions(out), _positions(x))
+    def _passing(  # noqa: PLR0917 - the sizes of an operator
+        self, op: Any, x: Tensor, out: Tensor, window: int, suffix: str = "pool", groups: int = 1
+    ) -> None:
+        self._add(op, suffix, x.shape[1], out.shape[1], groups, window, _positions(out), _positions(x))
+        self.note(op, x, out, out)
 
     def _add(self, op: Any, suffix: str, *sizes: int) -> None:
         path = self.path[-1] if self.path else ""

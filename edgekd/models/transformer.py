@@ -28,11 +28,11 @@ class Attention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return (B, T, D)."""
-        batch, tokens, width = x.shape
+        batch, tokens, _ = x.shape
         qkv = self.qkv(x).reshape(batch, tokens, 3, self.heads, self.head_width).permute(2, 0, 3, 1, 4)
         q, k, v = qkv[0], qkv[1], qkv[2]
         attended = self.softmax(q @ k.transpose(2, 3) * self.head_width**-0.5 + self.mask) @ v
-        out: Tensor = self.out(attended.transpose(1, 2).reshape(batch, tokens, width))
+        out: Tensor = self.out(attended.transpose(1, 2).flatten(2))
         return out
 
 

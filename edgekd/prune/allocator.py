@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, ClassVar
 
@@ -28,10 +28,12 @@ class Problem:
     floors: Widths
     """The narrowest width of each group; a group that has none may go down to one step."""
     step: int
-    """Widths are multiples of this, unless a group keeps the width it has."""
+    """Channels of a layer are multiples of this, unless a group keeps the width it has."""
     latency_ms: Callable[[Widths], float]
     """Predicted latency of the network at these widths; never falls when a group grows."""
     limit_ms: float
+    units: Mapping[str, int] = field(default_factory=dict)
+    """How many channels of a layer one channel of a group is, where it is more than one: a head is its width."""
 
     @cached_property
     def ladders(self) -> dict[str, tuple[int, ...]]:
@@ -61,8 +63,9 @@ class Problem:
         return {name: torch.cat([nothing, score.cumsum(0)]) for name, score in best_first.items()}
 
     def _ladder(self, name: str, channels: int) -> tuple[int, ...]:
-        lowest = max(self.floors.get(name, 1), self.step)
-        below = range((channels - 1) // self.step * self.step, lowest - 1, -self.step)
+        step = step_of(self.step, self.units.get(name, 1))
+        lowest = max(self.floors.get(name, 1), step)
+        below = range((channels - 1) // step * step, lowest - 1, -step)
         return (channels, *below)
 
 
@@ -91,12 +94,18 @@ def create(name: str, options: dict[str, Any]) -> Allocator:
     return kind(from_mapping(kind.Config, options, f"options of allocator '{name}'"))
 
 
-def floors(widths: Widths, max_ratio: float, step: int) -> dict[str, int]:
+def step_of(step: int, unit: int) -> int:
+    """Return the step of a group's channels, each of which is `unit` channels of a layer that go in steps."""
+    return step // math.gcd(step, unit)
+
+
+def floors(widths: Widths, max_ratio: float, step: int, units: Mapping[str, int] | None = None) -> dict[str, int]:
     """Return the narrowest allowed width of each group: at most `max_ratio` of its channels go, never the last ones."""
     found = {}
     for name, channels in widths.items():
         least = max(1, channels - int(max_ratio * channels + 1e-9))
-        found[name] = min(channels, max(step, -(-least // step) * step))
+        own = step_of(step, (units or {}).get(name, 1))
+        found[name] = min(channels, max(own, -(-least // own) * own))
     return found
 
 

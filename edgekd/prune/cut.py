@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-import torch
 import torch.nn.functional as F
 from torch import nn
 
 from edgekd.errors import EdgekdError
+from edgekd.models.example import example
 from edgekd.models.kernels import kernels
 from edgekd.prune import allocator as allocation
 from edgekd.prune import surgery
@@ -66,15 +66,18 @@ class Cutter:
         """Return the channels that stay so that the cost is within the limit, if the floors allow it."""
         self.criterion.observe(model, found.groups, self.samples, _cross_entropy)
         scores = {group.name: self.criterion.score(group, model) for group in found.groups}
-        problem = Problem(scores, floors, self.step, lambda widths: self.cost.of(found.kernels.at(widths)), limit)
+        units = {group.name: group.unit for group in found.groups}
+        problem = Problem(
+            scores, floors, self.step, lambda widths: self.cost.of(found.kernels.at(widths)), limit, units
+        )
         widths = self.allocator.widths(problem)
         return Cut(kept={name: allocation.kept(score, widths[name]) for name, score in scores.items()})
 
 
 def perform(model: nn.Module, found: Prunable, cut: Cut) -> nn.Module:
     """Return the network after a cut; raises EdgekdError when its kernels are not those that were promised."""
-    example = torch.zeros(2, *found.input_shape, device=next(model.parameters()).device)
-    pruned = surgery.apply(model, found.groups, cut.kept, example)
+    seen = example(found.input_shape, 2, next(model.parameters()).device)
+    pruned = surgery.apply(model, found.groups, cut.kept, seen)
     for promised, real in zip(found.kernels.at(cut.widths), kernels(pruned, found.input_shape), strict=True):
         if promised != real:
             raise EdgekdError(f"pruning was planned for {promised}, but the network now has {real}")

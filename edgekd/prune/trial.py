@@ -1,69 +1,34 @@
-"""Cut one channel of each group once: what breaks is left alone, and what changes tells the cost of every width."""
+"""One channel of every group is cut once: what breaks is left alone, and what every width costs is known."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from edgekd.errors import EdgekdError
+from edgekd.models.example import example
 from edgekd.models.kernels import kernels
-from edgekd.profile import Kernel
-from edgekd.prune import groups as finding
 from edgekd.prune import surgery
+from edgekd.prune.depth import Block, blocks
+from edgekd.prune.finding import Finder
 from edgekd.prune.groups import Group
+from edgekd.prune.trace import trace
+from edgekd.prune.widths import KernelsByWidth, by_width
 from edgekd.shortage import memory_is_out
 
 
 @dataclass(frozen=True)
-class Slope:
-    """What one kernel loses for each channel of a group that goes."""
-
-    kernel: int
-    in_channels: int
-    out_channels: int
-    groups: int
-
-
-@dataclass(frozen=True)
-class KernelsByWidth:
-    """The kernels of a network at any width of its groups, without building it.
-
-    Every channel count of a kernel is linear in the widths (a sum for a concatenation, a multiple for a flattened
-    map), so one trial cut a group gives the slopes, for operators of any kind.
-    """
-
-    whole: tuple[Kernel, ...]
-    channels: Mapping[str, int]
-    slopes: Mapping[str, tuple[Slope, ...]]
-
-    def at(self, widths: Mapping[str, int]) -> tuple[Kernel, ...]:
-        """Return the kernels with each named group at its width; a group that is not named is whole."""
-        found = list(self.whole)
-        for name, width in widths.items():
-            gone = self.channels[name] - width
-            if not gone:
-                continue
-            for slope in self.slopes[name]:
-                kernel = found[slope.kernel]
-                found[slope.kernel] = kernel._replace(
-                    in_channels=kernel.in_channels - gone * slope.in_channels,
-                    out_channels=kernel.out_channels - gone * slope.out_channels,
-                    groups=kernel.groups - gone * slope.groups,
-                )
-        return tuple(found)
-
-
-@dataclass(frozen=True)
 class Prunable:
-    """What can be cut in a network: its groups, why other channels are fixed, and the kernels at every width."""
+    """What can be cut in a network: its groups and blocks, why other channels are fixed, kernels at every width."""
 
     groups: tuple[Group, ...]
     fixed: Mapping[str, str]
     kernels: KernelsByWidth
     input_shape: tuple[int, ...]
+    blocks: tuple[Block, ...] = ()
 
     @property
     def widths(self) -> dict[str, int]:
@@ -74,42 +39,56 @@ class Prunable:
 def prunable(model: nn.Module, input_shape: tuple[int, ...]) -> Prunable:
     """Return what can be cut in a model for inputs (N, *input_shape).
 
-    A group whose trial cut fails (a width written into the model's own code, an attention head, a channel shuffle)
-    keeps its width, with the reason in `fixed`; it never becomes an error.
+    A group whose trial cut fails (a width written into the model's own code, an attention nobody knows) keeps its
+    width, with the reason in `fixed`; it never becomes an error.
     """
-    example = torch.zeros(2, *input_shape, device=next(model.parameters()).device)
-    found = finding.find(model, example)
-    whole = kernels(model, input_shape)
-    usable: list[Group] = []
-    fixed = dict(found.fixed)
-    slopes: dict[str, tuple[Slope, ...]] = {}
-    for group in found.groups:
+    device = next(model.parameters()).device
+    traced = trace(model, example(input_shape, 1, device))
+    finder = Finder(model, traced.labels)
+    trial = _Trial(model, by_width(traced, finder), input_shape, device)
+    usable = trial.accepted((), finder.found.groups)
+    order = [group.name for group in finder.found.groups]
+    fixed = {**finder.found.fixed, **{name: trial.reasons[name] for name in order if name in trial.reasons}}
+    return Prunable(usable, fixed, trial.kernels, input_shape, blocks(model, traced))
+
+
+class _Trial:
+    """Cuts many groups at once, so that a network of groups that all work costs one cut, whatever its depth."""
+
+    def __init__(
+        self, model: nn.Module, by_width: KernelsByWidth, input_shape: tuple[int, ...], device: torch.device
+    ) -> None:
+        self.kernels = by_width
+        self.reasons: dict[str, str] = {}
+        self._model, self._input_shape = model, input_shape
+        self._example = example(input_shape, 2, device)
+
+    def accepted(self, sure: tuple[Group, ...], asked: Sequence[Group]) -> tuple[Group, ...]:
+        """Return `sure` and those of the groups asked for that can be cut together with them."""
+        if not asked:
+            return sure
+        together = (*sure, *asked)
+        reason = self._why_not(together)
+        if reason is None:
+            return together
+        if len(asked) == 1:
+            self.reasons[asked[0].name] = reason
+            return sure
+        middle = len(asked) // 2
+        return self.accepted(self.accepted(sure, asked[:middle]), asked[middle:])
+
+    def _why_not(self, groups: Sequence[Group]) -> str | None:
+        # From the middle, so that a shifted index shows.
+        kept = {g.name: [c for c in range(g.channels) if c != g.channels // 2] for g in groups}
         try:
-            slopes[group.name] = _slopes(model, group, whole, example)
+            cut = surgery.apply(self._model, groups, kept, self._example)
+            after = kernels(cut, self._input_shape)
         except EdgekdError as error:
-            fixed[group.name] = str(error)
+            return str(error)
         except Exception as error:  # whatever the model's own code raises
             if memory_is_out(error):
                 raise
-            fixed[group.name] = f"the model cannot run with another width here: {' '.join(str(error).split())[:200]}"
-        else:
-            usable.append(group)
-    by_width = KernelsByWidth(whole, {group.name: group.channels for group in usable}, slopes)
-    return Prunable(tuple(usable), fixed, by_width, input_shape)
-
-
-def _slopes(model: nn.Module, group: Group, whole: tuple[Kernel, ...], example: Tensor) -> tuple[Slope, ...]:
-    if group.channels < 2:
-        raise EdgekdError("a single channel cannot go")
-    gone = group.channels // 2  # from the middle, so that a shifted index shows
-    kept = [channel for channel in range(group.channels) if channel != gone]
-    cut = surgery.apply(model, [group], {group.name: kept}, example)
-    shape = tuple(example.shape[1:])
-    after = kernels(cut, (shape[0], shape[1], shape[2]))
-    if [(k.op, k.name) for k in after] != [(k.op, k.name) for k in whole]:
-        raise EdgekdError("the network runs other operators when a channel is missing")
-    return tuple(
-        Slope(i, a.in_channels - b.in_channels, a.out_channels - b.out_channels, a.groups - b.groups)
-        for i, (a, b) in enumerate(zip(whole, after, strict=True))
-        if a != b
-    )
+            return f"the model cannot run with another width here: {' '.join(str(error).split())[:200]}"
+        if after != self.kernels.at({name: len(channels) for name, channels in kept.items()}):
+            return "the network runs other operators when a channel is missing"
+        return None

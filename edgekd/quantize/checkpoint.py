@@ -11,7 +11,6 @@ import torch
 from torch import Tensor, nn
 
 from edgekd.errors import UsageError
-from edgekd.models.build import build
 from edgekd.placement.scheme import Scheme, scheme_named
 from edgekd.quantize.prepare import prepare
 from edgekd.schema import Schema, from_mapping
@@ -25,13 +24,13 @@ class Quantized(Schema):
     """What a checkpoint says beyond the description of a float network."""
 
     scheme: str
-    attributes: dict[str, dict[str, int]]
-    """Sizes of the float network's layers, by module path."""
+    network: Description
+    """The float network that was prepared."""
 
 
 def save(module: nn.Module, folder: Path, scheme: Scheme, of: Description, probe: Tensor) -> None:
     """Write what `prepare` made of the float network described by `of`, with its answer to `probe` (N, C, H, W)."""
-    extra = {**of.extra, EXTRA: Quantized(scheme=scheme.name, attributes=of.attributes).plain()}
+    extra = {**of.extra, EXTRA: Quantized(scheme=scheme.name, network=of.replace(extra={})).plain()}
     plain = copy.deepcopy(module).to(memory_format=torch.contiguous_format).eval()  # type: ignore[call-overload]
     with _reproducible():
         checkpoint.save(plain, folder, of.spec, of.input_shape, of.classes, probe, extra)
@@ -68,34 +67,5 @@ def rebuild(description: Description) -> nn.Module:
         raise UsageError("this checkpoint holds a float network; load it with edgekd.train.checkpoint.load")
     quantized = from_mapping(Quantized, description.extra[EXTRA], EXTRA)
     with torch.random.fork_rng(devices=[]):
-        model = build(description.spec, description.input_shape, description.classes)
-        for path, sizes in quantized.attributes.items():
-            _resize(model.get_submodule(path), sizes)
+        model = checkpoint.rebuilt(quantized.network)
         return prepare(model, torch.zeros(2, *description.input_shape), scheme_named(quantized.scheme))
-
-
-def _resize(layer: nn.Module, sizes: dict[str, int]) -> None:
-    """Give one layer its recorded size."""
-    if all(getattr(layer, name) == size for name, size in sizes.items()):
-        return
-    for name, size in sizes.items():
-        setattr(layer, name, size)
-    for name, tensor in [*layer.named_parameters(), *layer.named_buffers()]:
-        if tensor.dim():
-            values = torch.ones(_shape(layer, tensor))
-            setattr(layer, name, nn.Parameter(values) if isinstance(tensor, nn.Parameter) else values)
-
-
-def _shape(layer: nn.Module, tensor: Tensor) -> tuple[int, ...]:
-    """Return the shape a parameter of a layer has by the layer's attributes."""
-    if isinstance(layer, nn.Linear):
-        return (layer.out_features, layer.in_features)[: tensor.dim()]
-    if isinstance(layer, nn.modules.batchnorm._NormBase):
-        return (layer.num_features,)
-    if isinstance(layer, nn.modules.conv._ConvNd):
-        if tensor.dim() == 1:
-            return (layer.out_channels,)
-        ends = (layer.out_channels, layer.in_channels)
-        first, second = ends[::-1] if layer.transposed else ends
-        return (first, second // layer.groups, *layer.kernel_size)
-    return tuple(tensor.shape)

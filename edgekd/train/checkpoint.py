@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from edgekd.disk import whole_folder
 from edgekd.errors import EdgekdError, UsageError
+from edgekd.models import stand_in
 from edgekd.models.build import build
 from edgekd.models.kernels import parameters
 from edgekd.models.mode import evaluating
@@ -21,11 +22,6 @@ from edgekd.schema import Field, Schema, read_json, write_json
 
 _DESCRIPTION, _WEIGHTS, _PROBE = "description.json", "weights.safetensors", "probe.safetensors"
 _TOLERANCE = 1e-4
-_SIZES: dict[type[nn.Module], tuple[str, ...]] = {
-    nn.modules.conv._ConvNd: ("in_channels", "out_channels", "groups"),
-    nn.Linear: ("in_features", "out_features"),
-    nn.modules.batchnorm._NormBase: ("num_features",),
-}
 
 
 class Description(Schema):
@@ -35,7 +31,13 @@ class Description(Schema):
     spec: ModelSpec = Field(description="the network before any surgery, without its weights")
     input_shape: tuple[int, ...] = Field(description="channels, height, width; or tokens")
     classes: int
-    attributes: dict[str, dict[str, int]] = Field(description="final sizes of layers, by module path")
+    attributes: dict[str, dict[str, int | tuple[int, ...]]] = Field(
+        description="whole numbers that modules hold, final sizes of layers among them, by module path"
+    )
+    shapes: dict[str, tuple[int, ...]] = Field(
+        default_factory=dict, description="final shapes of parameters and buffers"
+    )
+    stand_ins: dict[str, str] = Field(default_factory=dict, description="what replaces a module, by path")
     parameters: int
     extra: dict[str, Any] = Field(default_factory=dict, description="what else `rebuild` needs, such as quantization")
 
@@ -59,6 +61,8 @@ def save(  # noqa: PLR0917 - a signature other stages share
         input_shape=input_shape,
         classes=classes,
         attributes=_attributes(model),
+        shapes={name: tuple(tensor.shape) for name, tensor in model.state_dict().items()},
+        stand_ins=stand_in.stand_ins(model),
         parameters=parameters(model),
         extra=extra or {},
     )
@@ -90,9 +94,7 @@ def load(
     """
     description = describe(folder)
     weights, probe = _read(folder / _WEIGHTS), _read(folder / _PROBE)
-    model = (rebuild or _rebuild)(description)
-    if rebuild is None:
-        _resize(model, description.attributes, weights, folder)
+    model = (rebuild or rebuilt)(description)
     try:
         model.load_state_dict(weights)
     except RuntimeError as error:
@@ -108,37 +110,49 @@ def load(
     return model
 
 
-def _rebuild(description: Description) -> nn.Module:
+def rebuilt(description: Description) -> nn.Module:
+    """Return a network as it was after surgery, with arbitrary weights.
+
+    Raises EdgekdError when the code that builds it no longer makes the layers that were recorded.
+    """
     # Its random initialisation is overwritten, and must not disturb the caller's random numbers.
     with torch.random.fork_rng(devices=[]):
-        return build(description.spec, description.input_shape, description.classes)
-
-
-def _attributes(model: nn.Module) -> dict[str, dict[str, int]]:
-    """Return the sizes of every layer that surgery can change."""
-    found: dict[str, dict[str, int]] = {}
-    for path, module in model.named_modules():
-        for kind, names in _SIZES.items():
-            if isinstance(module, kind):
-                found[path] = {name: int(getattr(module, name)) for name in names}
-    return found
-
-
-def _resize(model: nn.Module, attributes: dict[str, dict[str, int]], weights: dict[str, Tensor], folder: Path) -> None:
-    """Give the layers of a freshly built network the recorded sizes; their values come with the weights."""
+        model = build(description.spec, description.input_shape, description.classes)
+    for path, name in description.stand_ins.items():
+        stand_in.replace(model, path, name)
     modules = dict(model.named_modules())
-    for path, sizes in attributes.items():
+    for path, numbers in description.attributes.items():
         if path not in modules:
-            raise EdgekdError(f"{folder}: the network has no layer '{path}' any more; its code has changed")
-        module = modules[path]
-        for name, size in sizes.items():
-            setattr(module, name, size)
+            raise EdgekdError(f"the network has no layer '{path}' any more; the code that builds it has changed")
+        for name, number in numbers.items():
+            setattr(modules[path], name, number)
+    _resize(modules, description.shapes)
+    return model
+
+
+def _resize(modules: dict[str, nn.Module], shapes: dict[str, tuple[int, ...]]) -> None:
+    fresh: dict[int, nn.Parameter | Tensor] = {}  # a parameter of two layers stays one
+    for path, module in modules.items():
         for name, tensor in (*module.named_parameters(recurse=False), *module.named_buffers(recurse=False)):
-            saved = weights.get(f"{path}.{name}" if path else name)
-            if saved is not None and saved.shape != tensor.shape:
-                empty = torch.empty(saved.shape, dtype=tensor.dtype)
-                trainable = isinstance(tensor, nn.Parameter)
-                setattr(module, name, nn.Parameter(empty, tensor.requires_grad) if trainable else empty)
+            shape = shapes.get(f"{path}.{name}" if path else name, tensor.shape)
+            if shape != tensor.shape:
+                blank = torch.ones(shape, dtype=tensor.dtype)
+                own = nn.Parameter(blank, tensor.requires_grad) if isinstance(tensor, nn.Parameter) else blank
+                setattr(module, name, fresh.setdefault(id(tensor), own))
+
+
+def _attributes(model: nn.Module) -> dict[str, dict[str, int | tuple[int, ...]]]:
+    """Return every whole number a module holds, its own code's too: surgery changes heads and widths among them."""
+    found: dict[str, dict[str, int | tuple[int, ...]]] = {}
+    for path, module in model.named_modules():
+        own = {
+            name: value
+            for name, value in vars(module).items()
+            if not name.startswith("_") and (type(value) is int or name == "normalized_shape")
+        }
+        if own:
+            found[path] = own
+    return found
 
 
 def _read(path: Path) -> dict[str, Tensor]:

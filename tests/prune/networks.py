@@ -47,7 +47,7 @@ class Heads(nn.Module):
 
 
 class Grouped(nn.Module):
-    """A convolution in two groups, which edgekd does not cut."""
+    """A convolution in two groups."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from edgekd.errors import UsageError
 from edgekd.predict.features import features
 from edgekd.prune.allocator import ALLOCATORS, Problem, create, floors, kept
-from edgekd.prune.trial import KernelsByWidth, prunable
+from edgekd.prune.trial import prunable
+from edgekd.prune.widths import KernelsByWidth
 from tests.models import INPUT_SHAPE
 from tests.prune.networks import network
 

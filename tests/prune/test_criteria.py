@@ -10,7 +10,8 @@ from torch import Tensor, nn
 
 from edgekd.errors import PluginError, UsageError
 from edgekd.prune.criterion import CRITERIA, Criterion, create
-from edgekd.prune.groups import Group, Member, find
+from edgekd.prune.finding import find
+from edgekd.prune.groups import Group, Member
 from edgekd.schema import Schema
 from edgekd.train.loop import Batch, Terms
 from tests.models import INPUT_SHAPE

@@ -48,6 +48,6 @@ def test_a_recorded_cut_is_repeated(tmp_path: Path) -> None:
 def test_a_plan_that_does_not_come_true_is_an_error() -> None:
     model = network("residual")
     found = prunable(model, INPUT_SHAPE)
-    wrong = replace(found, kernels=replace(found.kernels, slopes={**found.kernels.slopes, "stem": ()}))
+    wrong = replace(found, kernels=replace(found.kernels, sizes={}))
     with pytest.raises(EdgekdError, match="planned for"):
         perform(model, wrong, Cut(kept={"stem": (0, 1, 2, 3)}))

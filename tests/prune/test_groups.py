@@ -2,8 +2,9 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torch import nn
 
-from edgekd.prune.groups import find
+from edgekd.prune.finding import find
 from tests.prune.networks import EXAMPLE, NAMES, Grouped, network
 
 
@@ -56,7 +57,31 @@ def test_frozen_weights_hide_nothing_and_the_model_is_left_as_it_was() -> None:
         torch.testing.assert_close(tensor, before[name])
 
 
-def test_what_edgekd_cannot_cut_is_named() -> None:
-    found = find(Grouped(), EXAMPLE)
-    assert [group.name for group in found.groups] == ["last"]
-    assert "grouped convolution" in found.fixed["first"]
+def test_a_grouped_convolution_loses_equally_many_channels_in_each_group() -> None:
+    groups = {group.name: group for group in find(Grouped(), EXAMPLE).groups}
+    assert {name: (group.channels, group.unit) for name, group in groups.items()} == {
+        "first": (4, 2),
+        "grouped": (4, 2),
+        "last": (8, 1),
+    }
+    reader = next(member for member in groups["first"].members if member.path == "grouped")
+    assert reader.positions.tolist() == [[0, 4], [1, 5], [2, 6], [3, 7]]
+    assert [part.shape for part in groups["first"].slices(Grouped(), lambda weight: weight.detach())] == [
+        (4, 2 * 9),
+        (4, 2),
+        (4, 8 * 9),
+    ]
+
+
+def test_what_edgekd_cannot_follow_is_named() -> None:
+    class Sorted(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.make, self.head = nn.Conv2d(1, 6, 3), nn.Linear(6, 4)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.head(torch.histc(self.make(x).mean((2, 3)), 6).expand(x.shape[0], 6))
+
+    found = find(Sorted(), EXAMPLE)
+    assert not found.groups
+    assert found.fixed["make"] == "the operator 'histc' is none that edgekd can follow"

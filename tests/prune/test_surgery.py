@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from edgekd.errors import EdgekdError
-from edgekd.prune.groups import Group, find
+from edgekd.prune.finding import find
+from edgekd.prune.groups import Group, Member, Part
 from edgekd.prune.surgery import apply
 from tests.models import INPUT_SHAPE
 from tests.prune.networks import EXAMPLE, NAMES, network
@@ -90,7 +91,14 @@ def test_a_misunderstood_model_is_refused() -> None:
 
     torch.manual_seed(0)
     model = Across()
-    groups = find(model, EXAMPLE).groups
+    found = find(model, EXAMPLE)
+    assert found.fixed["make"] == "'amax' is taken over them"
+    made, read = torch.arange(6)[:, None], torch.arange(6)[:, None]
+    members = (
+        Member("make", "out", made, (Part("weight", 0, made), Part("bias", 0, made))),
+        Member("head", "in", read, (Part("weight", 1, read),)),
+    )
+    groups = (Group("make", 6, members),)
     with torch.no_grad():
         model.make.bias[2] = 30.0
     with pytest.raises(EdgekdError, match="differs from the masked one"):

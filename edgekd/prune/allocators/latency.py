@@ -6,6 +6,9 @@ divided by what it costs on the target, and the cost of a channel is a staircase
 
 from __future__ import annotations
 
+from heapq import heapify, heappop, heappush
+from typing import NamedTuple
+
 from edgekd.prune.allocator import Allocator, Problem
 from edgekd.schema import Schema
 
@@ -17,25 +20,59 @@ class Latency(Allocator):
         """No options."""
 
     def widths(self, problem: Problem) -> dict[str, int]:
-        """Return widths whose predicted latency is within the limit, where that is possible."""
+        """Return widths whose predicted latency is within the limit, where that is possible.
+
+        A move is looked at again only when it is the best by what was last known of it: a group's neighbours only make
+        what it saves smaller. So a deeper network takes more moves, but each of them about as long.
+        """
         widths = dict(problem.whole)
         latency = problem.latency_ms(widths)
+        queue: list[_Move] = []
+        moved = True
         while latency > problem.limit_ms:
-            moves = [move for name in widths if (move := _move(problem, widths, latency, name)) is not None]
-            if not moves:
-                break
-            _, name, width, latency = min(moves)
-            widths[name] = width
+            best = _best(problem, widths, latency, queue)
+            if best is None:
+                if not moved:
+                    break
+                moved = False  # what saved nothing may do so now
+                queue = [move for name in widths if (move := _move(problem, widths, latency, name)) is not None]
+                heapify(queue)
+                continue
+            moved = True
+            widths[best.name], latency = best.width, best.latency
+            if (following := _move(problem, widths, latency, best.name)) is not None:
+                heappush(queue, following)
         return widths
 
 
-def _move(problem: Problem, widths: dict[str, int], latency: float, name: str) -> tuple[float, str, int, float] | None:
-    """Return (importance lost per ms saved, group, new width, new latency) of the next step down that saves time."""
+class _Move(NamedTuple):
+    """The next step down of a group that saves time."""
+
+    price: float
+    """Importance lost per ms saved."""
+    name: str
+    width: int
+    latency: float
+    """Of the network afterwards."""
+
+
+def _best(problem: Problem, widths: dict[str, int], latency: float, queue: list[_Move]) -> _Move | None:
+    while queue:
+        fresh = _move(problem, widths, latency, heappop(queue).name)
+        if fresh is None:
+            continue
+        if not queue or fresh <= queue[0]:
+            return fresh
+        heappush(queue, fresh)
+    return None
+
+
+def _move(problem: Problem, widths: dict[str, int], latency: float, name: str) -> _Move | None:
     present = problem.lost(name, widths[name])
     for width in problem.ladders[name]:
         if width >= widths[name]:
             continue
         after = problem.latency_ms({**widths, name: width})
         if latency - after > 1e-9 * latency:
-            return (problem.lost(name, width) - present) / (latency - after), name, width, after
+            return _Move((problem.lost(name, width) - present) / (latency - after), name, width, after)
     return None

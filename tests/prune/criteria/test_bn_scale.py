@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from edgekd.prune.criterion import create
-from edgekd.prune.groups import find
+from edgekd.prune.finding import find
 from tests.prune.networks import EXAMPLE, network
 
 

@@ -5,7 +5,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from edgekd.prune.criterion import create
-from edgekd.prune.groups import find
+from edgekd.prune.finding import find
 from edgekd.train.loop import Batch
 from tests.models import INPUT_SHAPE
 from tests.prune.networks import EXAMPLE, network

@@ -3,7 +3,7 @@ from __future__ import annotations
 import torch
 
 from edgekd.prune.criterion import create
-from edgekd.prune.groups import find
+from edgekd.prune.finding import find
 from tests.prune.networks import EXAMPLE, network
 
 
