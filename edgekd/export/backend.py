@@ -5,13 +5,15 @@ from __future__ import annotations
 import re
 from abc import ABC, abstractmethod
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from edgekd.artifact import Format
 from edgekd.plugins import PluginFolder
 from edgekd.schema import Schema
 from edgekd.target import Precision
 
+ExecutedPrecision = Precision | Literal["int4"]
+"""A product is int4 where it reads weights of four bits; the other factor is of eight, or float."""
 _MULTIPLIES = re.compile(r"conv(?!ert)|gemm|matmul|fullyconnected", re.IGNORECASE)
 
 
@@ -21,7 +23,7 @@ class ExecutedLayer(NamedTuple):
     op: str
     """In the runtime's own words, for example QLinearConv or FullyConnected."""
     name: str
-    precision: Precision
+    precision: ExecutedPrecision
 
     @property
     def multiplies(self) -> bool:

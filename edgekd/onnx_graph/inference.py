@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 SMALL = 4096
 """Constants with at most so many elements are computed; of larger ones only the shape is known."""
+_PACKED = {"int4", "uint4"}
 _RANDOM = {"RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Multinomial", "Bernoulli"}
 
 
@@ -60,7 +61,10 @@ def checked_types(draft: Draft) -> dict[str, str]:
     for name, type_ in used.items():
         if type_ not in BYTES:
             where = f"node '{makers[name].name}' ({makers[name].op})" if name in makers else f"the tensor '{name}'"
-            raise ExportError(f"{where} is of type {type_}; known: {', '.join(BYTES)}; export the network in float32")
+            remedy = "export the network in float32"
+            if type_ in _PACKED:
+                remedy = "predict the float network, and measure this one with `edgekd compare`"
+            raise ExportError(f"{where} is of type {type_}; known: {', '.join(BYTES)}; {remedy}")
     return used
 
 

@@ -25,7 +25,9 @@ def quantized(model: onnx.ModelProto, *, symmetric: bool = False) -> onnx.ModelP
     UsageError for a model that holds integers already, and what `graph.read` raises.
     """
     graph = read(model)
-    if any(node.op.endswith(("QuantizeLinear", "QLinearConv", "ConvInteger")) for node in graph.nodes):
+    if any(
+        node.op.endswith(("QuantizeLinear", "DequantizeLinear", "QLinearConv", "ConvInteger")) for node in graph.nodes
+    ):
         raise UsageError("the network is quantized already; predict it as it is, without a scheme")
     versions = {entry.domain: entry.version for entry in model.opset_import}
     graph, versions = writing.raised(graph, versions, integer_form.OPSET)

@@ -6,7 +6,7 @@ It knows no framework: a captured torch module and an ONNX file are both a `Netw
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from edgekd.errors import UsageError
 from edgekd.placement.graph import OperatorGraph
 from edgekd.placement.place import Placement, QuantizedTensor
-from edgekd.placement.scheme import Scheme, Signedness, integer_range, scale
+from edgekd.placement.scheme import Scheme, Signedness, WeightScheme, integer_range, scale
 from edgekd.quantize import rounding
 from edgekd.quantize.layer import Array, Layer
 from edgekd.quantize.observer import create
@@ -86,7 +86,7 @@ class Weight:
     integers: NDArray[np.int8]
     """Output channels first."""
     steps: Array
-    """One an output channel."""
+    """One an output channel, (O,), or one a block of its inputs, (O, B)."""
     bias: Array | None
     """Corrected, still in floats; None for a layer without one."""
 
@@ -109,9 +109,21 @@ def calibrated(
     if not plan.tensors or not len(samples):
         raise UsageError(f"cannot calibrate {len(plan.tensors)} tensors with {len(samples)} samples")
     tensors = _ranges(network, samples, plan, config)
-    seen = _inputs(network, samples, plan, tensors, config) if config.looks_at_inputs else {}
-    weights = {name: _rounded(network.layers[name], seen.get(name), scheme, config) for name in plan.weights}
-    return Integers(tensors, weights)
+    return Integers(tensors, rounded_weights(network, samples, plan.weights, scheme, config, tensors=tensors))
+
+
+def rounded_weights(
+    network: Network,
+    samples: NDArray[Any],
+    names: Collection[str],
+    scheme: WeightScheme,
+    config: CalibrationConfig,
+    *,
+    tensors: Mapping[str, Stored],
+) -> dict[str, Weight]:
+    """Return the weights of these layers in integers, for inputs that are rounded as `tensors` say, if at all."""
+    seen = _inputs(network, samples, names, tensors, config) if config.looks_at_inputs else {}
+    return {name: _rounded(network.layers[name], seen.get(name), scheme, config) for name in names}
 
 
 def _ranges(network: Network, samples: NDArray[Any], plan: Placement, config: CalibrationConfig) -> dict[str, Stored]:
@@ -160,13 +172,13 @@ class _Seen:
 def _inputs(
     network: Network,
     samples: NDArray[Any],
-    plan: Placement,
+    names: Collection[str],
     tensors: Mapping[str, Stored],
     config: CalibrationConfig,
 ) -> dict[str, _Seen]:
     """Return what the layers multiply once their inputs are rounded."""
     random = np.random.default_rng(0)
-    layers = [layer for name in plan.weights if (layer := network.layers[name]).collects]
+    layers = [layer for name in names if (layer := network.layers[name]).collects]
     seen = {layer.name: _Seen() for layer in layers}
     for batch in network.watch(samples, list(dict.fromkeys(layer.source for layer in layers))):
         for layer in layers:
@@ -178,32 +190,28 @@ def _inputs(
     return seen
 
 
-def _rounded(layer: Layer, seen: _Seen | None, scheme: Scheme, config: CalibrationConfig) -> Weight:
-    limit, rows = scheme.weight_limit, layer.rows.astype(np.float64)
-    if seen is None:
-        steps = np.stack([rounding.steps_that_cover(part, limit) for part in rows])
-        return _weight(layer, rounding.nearest(rows, steps, limit), steps, layer.bias)
-    means = seen.rounded / seen.count
-    steps, integers = np.zeros(rows.shape[:2]), np.zeros(rows.shape)
-    for group, part in enumerate(rows):
-        if seen.gram is None:
-            steps[group] = rounding.steps_that_cover(part, limit)
-            integers[group] = rounding.nearest(part, steps[group], limit)
-            continue
-        gram = seen.gram[group] / seen.count
-        if config.bias_correction and layer.bias is not None:
-            gram = gram - np.outer(means[group], means[group])
-        steps[group] = rounding.steps_that_fit(part, limit, np.maximum(np.diag(gram), 0))
-        integers[group] = rounding.adaptive(part, steps[group], limit, gram)
+def _rounded(layer: Layer, seen: _Seen | None, scheme: WeightScheme, config: CalibrationConfig) -> Weight:
+    limit, spare, rows = scheme.weight_limit, scheme.spare, layer.rows.astype(np.float64)
+    # (groups, O, B, K / B): a channel is one block, unless the scheme has smaller ones.
+    blocks = rows.reshape(*rows.shape[:2], -1, scheme.block or rows.shape[2])
+    means = None if seen is None else seen.rounded / seen.count
+    if seen is None or seen.gram is None or means is None:
+        steps = np.stack([rounding.steps_that_cover(part, limit) for part in blocks])
+        integers = rounding.nearest(blocks, steps, limit, spare).reshape(rows.shape)
+    else:
+        steps, integers = np.zeros(blocks.shape[:3]), np.zeros(rows.shape)
+        for group, part in enumerate(rows):
+            gram = seen.gram[group] / seen.count
+            if config.bias_correction and layer.bias is not None:
+                gram = gram - np.outer(means[group], means[group])
+            importance = np.maximum(np.diag(gram), 0).reshape(blocks.shape[2:])
+            steps[group] = rounding.steps_that_fit(blocks[group], limit, importance, spare)
+            integers[group] = rounding.adaptive(part, steps[group], limit, gram, spare=spare)
     bias = layer.bias
-    if config.bias_correction and bias is not None:
+    if config.bias_correction and bias is not None and seen is not None and means is not None:
         wanted = (rows * (seen.floating / seen.count)[:, None, :]).sum(-1)
-        found = (integers * steps[..., None] * means[:, None, :]).sum(-1)
-        shift = (wanted - found).reshape(-1)
-        bias = (bias + shift).astype(np.float32)
-    return _weight(layer, integers, steps, bias)
-
-
-def _weight(layer: Layer, integers: NDArray[np.float64], steps: NDArray[np.float64], bias: Array | None) -> Weight:
-    shaped = integers.reshape(layer.weight.shape).astype(np.int8)
-    return Weight(shaped, steps.reshape(-1).astype(np.float32), bias)
+        stored = integers.reshape(blocks.shape) * steps[..., None]
+        found = (stored.reshape(rows.shape) * means[:, None, :]).sum(-1)
+        bias = (bias + (wanted - found).reshape(-1)).astype(np.float32)
+    shape = (len(layer.weight),) if scheme.block is None else (len(layer.weight), -1)
+    return Weight(integers.reshape(layer.weight.shape).astype(np.int8), steps.reshape(shape).astype(np.float32), bias)

@@ -18,6 +18,8 @@ from edgekd.errors import UsageError, suggestion
 QUANTIZE, DEQUANTIZE = "QuantizeLinear", "DequantizeLinear"
 _LAYERS = {"Conv", "ConvTranspose", "Gemm", "MatMul"}
 _STANDARD = {"", "ai.onnx"}
+_FOUR_BITS = {onnx.TensorProto.INT4, onnx.TensorProto.UINT4}
+_PACKED_BLOCKS = {16, 32, 64, 128, 256}
 
 
 class Finding(NamedTuple):
@@ -47,6 +49,14 @@ class _File:
 
     def pairs(self, op: str) -> Iterator[onnx.NodeProto]:
         yield from (node for node in self.nodes if node.op_type == op)
+
+    def packed(self) -> Iterator[tuple[onnx.NodeProto, onnx.TensorProto, int, int]]:
+        """Yield what unpacks stored weights of four bits: node, weight, axis and block; 0 is no block."""
+        for node in self.pairs(DEQUANTIZE):
+            weight = self.constants.get(node.input[0])
+            if weight is not None and weight.data_type in _FOUR_BITS:
+                given = {attribute.name: attribute.i for attribute in node.attribute}
+                yield node, weight, given.get("axis", 1) % max(len(weight.dims), 1), given.get("block_size", 0)
 
     def zero_point(self, node: onnx.NodeProto) -> np.ndarray | None:
         name = node.input[2] if len(node.input) > 2 else ""
@@ -137,10 +147,35 @@ def _activations_between(file: _File) -> Iterator[Finding]:
             yield Finding(_name(node), fault, "quantize its result, or leave its weight in float")
 
 
+def _unpacked_weights(file: _File) -> Iterator[Finding]:
+    """ONNX Runtime has kernels for four bits where a product reads them, inputs first (`MatMulNBits`)."""
+    for node, weight, axis, block in file.packed():
+        readers = file.readers.get(node.output[0], [])
+        is_factor = all(reader.op_type == "MatMul" and reader.input[1] == node.output[0] for reader in readers)
+        if not is_factor or len(weight.dims) != 2 or axis != 0 or block not in _PACKED_BLOCKS:
+            fault = "its weights of four bits are unpacked in every run"
+            remedy = "let a MatMul read them, (inputs, outputs) in blocks of 16, 32, 64, 128 or 256 along axis 0"
+            yield Finding(_name(node), fault, remedy)
+
+
+def _broken_blocks(file: _File) -> Iterator[Finding]:
+    """OpenVINO 2026.4 converts whole blocks only."""
+    for node, weight, axis, block in file.packed():
+        if block and weight.dims[axis] % block:
+            fault = f"{weight.dims[axis]} weights along axis {axis} are no multiple of its block_size {block}"
+            yield Finding(_name(node), fault, "choose a block_size that divides them, or leave this weight in float")
+
+
+def _unsigned_weights(file: _File) -> Iterator[Finding]:
+    for node, weight, *_ in file.packed():
+        if weight.data_type == onnx.TensorProto.UINT4:
+            yield Finding(_name(node), "its weights of four bits are unsigned", "quantize with scheme w4")
+
+
 RULES: dict[str, tuple[Rule, ...]] = {
-    "onnxruntime": (_float_weights, _activations_between),
-    "openvino": (_private_operators, _float_weights, _shared_zero_points),
-    "tensorrt": (_private_operators, _asymmetric, _shared_pairs, _integer_biases, _float_weights),
+    "onnxruntime": (_float_weights, _activations_between, _unpacked_weights),
+    "openvino": (_private_operators, _float_weights, _shared_zero_points, _broken_blocks),
+    "tensorrt": (_private_operators, _asymmetric, _shared_pairs, _integer_biases, _float_weights, _unsigned_weights),
 }
 RULES["tensorrt-rtx"] = RULES["tensorrt"]
 

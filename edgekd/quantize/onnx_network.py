@@ -40,13 +40,15 @@ class OnnxNetwork(Network):
         }
 
     @classmethod
-    def read(cls, path: Path, sample: NDArray[Any]) -> OnnxNetwork:
-        """Return the network of a file; `sample` (1, ...) is one input, with which every shape becomes known.
+    def read(cls, path: Path, sample: NDArray[Any], opset: int = integer_form.OPSET) -> OnnxNetwork:
+        """Return the network of a file, in this ONNX opset or a later one.
+
+        `sample` (1, ...) is one input, with which every shape becomes known.
 
         Raises UsageError for a file that is damaged, quantized already or does not take `sample`, ExportError for one
         that ONNX Runtime cannot run or that holds control flow.
         """
-        return cls(*opened(path, sample))
+        return cls(*opened(path, sample, opset))
 
     def watch(self, samples: NDArray[Any], names: list[str]) -> Iterator[dict[str, Array]]:
         """Run the float network with ONNX Runtime and yield tensors batch by batch."""
@@ -70,18 +72,23 @@ class OnnxNetwork(Network):
 
     def written(self, plan: Placement, integers: Integers | None) -> onnx.ModelProto:
         """Return the network as a model, with the tensors and layers of `plan` in integers; None for none."""
-        graph = self.graph
         if integers is None:
-            model = writing.model(integer_form.integers(graph, NOTHING, integer_form.MadeUp(graph)), self._versions)
-        else:
-            # A bias is corrected for the rounding of its own layer: one that stays in float keeps its own.
-            biases = {
-                self._nodes[name].inputs[2]: bias
-                for name in plan.weights
-                if (bias := integers.weights[name].bias) is not None
-            }
-            graph = replace(graph, values={**graph.values, **biases})
-            model = writing.model(integer_form.integers(graph, plan, _Calibrated(integers)), self._versions)
+            return self.plain(self.graph)
+        # A bias is corrected for the rounding of its own layer: one that stays in float keeps its own.
+        biases = {
+            self._nodes[name].inputs[2]: bias
+            for name in plan.weights
+            if (bias := integers.weights[name].bias) is not None
+        }
+        graph = replace(self.graph, values={**self.graph.values, **biases})
+        return self._model(integer_form.integers(graph, plan, _Calibrated(integers)))
+
+    def plain(self, graph: Graph) -> onnx.ModelProto:
+        """Return a graph made of this network's as a model, without rounding any more of it."""
+        return self._model(integer_form.integers(graph, NOTHING, integer_form.MadeUp(graph)))
+
+    def _model(self, graph: Graph) -> onnx.ModelProto:
+        model = writing.model(graph, self._versions)
         ends = {end.name: end for end in self._ends}
         for port in (*model.graph.input, *model.graph.output):
             port.CopyFrom(ends[port.name])

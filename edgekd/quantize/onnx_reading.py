@@ -14,9 +14,10 @@ from onnx import numpy_helper, version_converter
 from edgekd.disk import scratch
 from edgekd.errors import ExportError, UsageError
 from edgekd.export.refusal import one_line
-from edgekd.onnx_graph import integer_form, normal_form, operators, source
+from edgekd.onnx_graph import normal_form, operators, source
 from edgekd.onnx_graph.graph import Graph, Node
 
+_OF_INTEGERS = ("QuantizeLinear", "DequantizeLinear", "ConvInteger", "MatMulInteger", "MatMulNBits")
 Opened = tuple[Graph, dict[str, int], list[onnx.ValueInfoProto]]
 
 
@@ -39,18 +40,20 @@ class Running:
     def run(self, samples: NDArray[Any]) -> list[NDArray[Any]]:
         """Return the tensors, in order."""
         computed = [name for name in self._names if name != self._input]
-        found = dict(zip(computed, self._session.run(computed, {self._input: samples}), strict=True))
+        # Asked for nothing, ONNX Runtime gives everything.
+        results = self._session.run(computed, {self._input: samples}) if computed else []
+        found = dict(zip(computed, results, strict=True))
         return [samples if name == self._input else found[name] for name in self._names]
 
 
-def opened(path: Path, sample: NDArray[Any]) -> Opened:
+def opened(path: Path, sample: NDArray[Any], opset: int) -> Opened:
     """Return a file's graph in normal form with all values, the versions of its operators, its inputs and outputs.
 
     Raises as `edgekd.quantize.onnx_network.OnnxNetwork.read`.
     """
     given, _ = source.opened(path)
     _refuse(given, path)
-    model = _simplified(path)
+    model = _simplified(path, opset)
     (port,) = [value for value in model.graph.input if value.name in _fed_names(model)]
     names = [name for node in model.graph.node for name in node.output if name]
     try:
@@ -73,7 +76,7 @@ def _refuse(model: onnx.ModelProto, path: Path) -> None:
     if len(fed) != 1:
         raise UsageError(f"{path} has {len(fed)} inputs; only networks of one input can be quantized")
     for node in model.graph.node:
-        if node.op_type.endswith(("QuantizeLinear", "ConvInteger", "MatMulInteger")) or "QLinear" in node.op_type:
+        if node.op_type.endswith(_OF_INTEGERS) or "QLinear" in node.op_type:
             raise UsageError(f"{path} is quantized already ({node.op_type} '{node.name}'); give the float network")
         if operators.holds_graph(node):
             raise ExportError(
@@ -89,7 +92,7 @@ def _basic() -> onnxruntime.SessionOptions:
     return options
 
 
-def _simplified(path: Path) -> onnx.ModelProto:
+def _simplified(path: Path, opset: int) -> onnx.ModelProto:
     """Return the model with constants and BatchNorm folded: what ONNX Runtime calls basic, which stays plain ONNX."""
     with scratch("edgekd-onnx") as folder:
         options = _basic()
@@ -100,13 +103,13 @@ def _simplified(path: Path) -> onnx.ModelProto:
             raise ExportError(f"ONNX Runtime cannot load {path}: {one_line(error)}") from error
         model = onnx.load(options.optimized_model_filepath)
     version = next((entry.version for entry in model.opset_import if entry.domain in {"", "ai.onnx"}), 1)
-    if version >= integer_form.OPSET:
+    if version >= opset:
         return model
     try:
-        return version_converter.convert_version(model, integer_form.OPSET)
+        return version_converter.convert_version(model, opset)
     except Exception as error:  # onnx raises errors of several unrelated kinds
         raise ExportError(
-            f"{path} is of ONNX opset {version}, and onnx cannot raise it to {integer_form.OPSET}, which integers "
+            f"{path} is of ONNX opset {version}, and onnx cannot raise it to {opset}, which its integers "
             f"need: {one_line(error)}; export it with a later opset"
         ) from error
 

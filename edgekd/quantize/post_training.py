@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
@@ -22,8 +22,9 @@ from edgekd.placement.place import Placement
 from edgekd.placement.scheme import Scheme
 from edgekd.quantize.calibration import CalibrationConfig, Integers, calibrated
 from edgekd.quantize.onnx_network import OnnxNetwork
-from edgekd.quantize.placements import RULES, placements, together
+from edgekd.quantize.placements import RULES, by_the_rules, placements, together
 from edgekd.quantize.saturation import refuse_saturating, saturation
+from edgekd.quantize.sensitivity import Mixed, Mixer
 from edgekd.runtime.session import REFERENCE, RUNTIMES, open_session
 from edgekd.target import Target
 
@@ -43,11 +44,24 @@ class Executed:
 
     runtime: str
     integer: int
-    """Convolutions and matrix products it computes in integers."""
+    """Convolutions and matrix products it computes in integers, or whose weights it keeps in four bits."""
     floating: tuple[str, ...]
-    """Those it leaves in float, by their names."""
+    """The others, by their names."""
     parity: parity.Parity
     """Its answers against what the file says, operator by operator."""
+
+
+@dataclass(frozen=True)
+class Decided:
+    """A network in integers that nobody has run yet; what is decided is told as in `QuantizedFile`."""
+
+    model: onnx.ModelProto
+    scheme: str
+    layers: int
+    placement: str = RULES
+    kept: tuple[str, ...] = ()
+    saturation: Mapping[str, float] = field(default_factory=dict)
+    mixed: Mixed | None = None
 
 
 @dataclass(frozen=True)
@@ -59,7 +73,7 @@ class QuantizedFile:
     layers: int
     """Layers whose weights are integers."""
     placement: str
-    """Which of the placements that were tried, or the one of the rules."""
+    """Which of the placements that were tried, or the one of the rules; of weights alone, there is no other."""
     kept: tuple[str, ...]
     """Layers that were asked to stay in float, by their labels."""
     saturation: dict[str, float]
@@ -76,6 +90,8 @@ class QuantizedFile:
     executed: tuple[Executed, ...] = ()
     accepted: tuple[str, ...] = ()
     """Runtimes that run elsewhere, and whose parser and builder took the file."""
+    mixed: Mixed | None = None
+    """Which layers had to go back to float; None without a limit."""
 
 
 def quantize_file(
@@ -88,16 +104,18 @@ def quantize_file(
     config: CalibrationConfig,
     keep_float: Sequence[str] = (),
     choose: Chooser | None = None,
+    mix: Mixer | None = None,
 ) -> QuantizedFile:
     """Calibrate the float network `model` on `samples` (N, ...) and write it as `output` with Q/DQ pairs.
 
     `keep_float` are patterns of layer names. `choose` tells which of several placements is best, given their files by
-    name; without it the rules decide. Raises UsageError for what cannot be quantized and for a pattern that fits no
-    layer, ExportError for a network that would overflow on the target, or that a runtime computes otherwise than the
-    file says; then nothing is written.
+    name; without it the rules decide. `mix` puts layers of the rules' placement back into float. Raises UsageError for
+    what cannot be quantized and for a pattern that fits no layer, BudgetError where no layer can stay in integers,
+    ExportError for a network that would overflow on the target, or that a runtime computes otherwise than the file
+    says; then nothing is written.
     """
     network = OnnxNetwork.read(model, samples[:1])
-    kept = _kept(network, keep_float)
+    kept = matching(network, keep_float)
     plans = placements(network, target, scheme, kept)
     if choose is None:
         plans = {RULES: plans[RULES]}
@@ -105,14 +123,32 @@ def quantize_file(
         raise UsageError(f"{model} has no layer that could be computed in integers")
     integers = calibrated(network, samples, together(plans.values()), scheme, config)
     chosen = RULES if choose is None else _best(network, plans, integers, choose)
-    plan = plans[chosen]
+    plan, mixture = plans[chosen], None
+    if mix is not None:
+        plan, mixture = mix(network, lambda back: by_the_rules(network, target, scheme, [*kept, *back]), integers)
     shares = saturation(network, samples[:EXAMINED], plan, integers)
     if target.adds_in_16_bits:
         refuse_saturating(shares, scheme.name, target.name)
-    written = network.written(plan, integers)
+    decided = Decided(
+        model=network.written(plan, integers),
+        scheme=scheme.name,
+        layers=len(plan.weights),
+        placement=chosen,
+        kept=tuple(network.layers[name].label for name in kept),
+        saturation=shares,
+        mixed=mixture,
+    )
+    return judged(decided, model, samples, target, output)
+
+
+def judged(decided: Decided, model: Path, samples: NDArray[Any], target: Target, output: Path) -> QuantizedFile:
+    """Run a network in integers beside `model`, the float one, on all runtimes of the target, and write it.
+
+    Raises ExportError where a runtime refuses it or computes otherwise than the file says; then nothing is written.
+    """
     with scratch("edgekd-quantize") as folder:
         file = folder / "model.onnx"
-        onnx.save(written, file)
+        onnx.save(decided.model, file)
         asked = samples[:COMPARED]
         expected, found = _answers(model, asked), _answers(file, asked)
         here = [runtime for runtime in target.runtimes if runtime in RUNTIMES]
@@ -122,11 +158,11 @@ def quantize_file(
             unfinished.write_bytes(file.read_bytes())
     return QuantizedFile(
         path=output,
-        scheme=scheme.name,
-        layers=len(plan.weights),
-        placement=chosen,
-        kept=tuple(network.layers[name].label for name in kept),
-        saturation=shares,
+        scheme=decided.scheme,
+        layers=decided.layers,
+        placement=decided.placement,
+        kept=decided.kept,
+        saturation=dict(decided.saturation),
         cosine=_cosine(expected, found),
         mean_error=float(np.abs(expected - found).mean()),
         agreement_percent=float(100 * (decisions(expected).argmax(1) == decisions(found).argmax(1)).mean()),
@@ -135,6 +171,7 @@ def quantize_file(
         size_mb=output.stat().st_size / 1e6,
         executed=executed,
         accepted=accepted,
+        mixed=decided.mixed,
     )
 
 
@@ -148,7 +185,8 @@ def _best(network: OnnxNetwork, plans: Mapping[str, Placement], integers: Intege
         return choose(files)
 
 
-def _kept(network: OnnxNetwork, patterns: Sequence[str]) -> list[str]:
+def matching(network: OnnxNetwork, patterns: Sequence[str]) -> list[str]:
+    """Return the layers whose labels fit one of these patterns; raises UsageError for a pattern that fits none."""
     labels = {name: layer.label for name, layer in network.layers.items()}
     for pattern in patterns:
         if not any(fnmatchcase(label, pattern) for label in labels.values()):
@@ -173,7 +211,7 @@ def _executed(runtime: str, file: Path, samples: NDArray[Any], expected: NDArray
     backend = BACKENDS.get(runtime)()
     engine = backend.build(file, folder)
     layers = [layer for layer in backend.executed(engine) if layer.multiplies]
-    floating = tuple(f"{layer.op} {layer.name}" for layer in layers if layer.precision != "int8")
+    floating = tuple(f"{layer.op} {layer.name}" for layer in layers if not layer.precision.startswith("int"))
     found = parity.compare(
         decisions(expected),
         decisions(answers(backend, engine, samples, batch=1, connection=None)),

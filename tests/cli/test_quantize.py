@@ -17,6 +17,7 @@ from edgekd.export.onnx_file import write
 from edgekd.measure import machine
 from tests.gate.series_of import Measured, around
 from tests.models import INPUT_SHAPE, settled
+from tests.onnx_graph.onnx_graphs import model
 
 SCHEME = {"x86-avx2": "u8w7", "x86-vnni": "u8w8"}.get(machine.host_target(), "u8w7")
 
@@ -75,6 +76,28 @@ def test_another_targets_file_is_written_without_measuring(measured: Measured) -
     answer = quantized("--target", "raspberry-pi-4")
     assert answer.return_value == 0
     assert answer.stdout.splitlines()[-1].startswith("not measured: net.u8w7.onnx")
+
+
+def test_packed_weights_are_kept_for_their_size_and_the_clock_is_told(measured: Measured) -> None:
+    random = np.random.default_rng(0)
+    weights = {"w": (64, 96), "b": (96,), "v": (96, 4)}
+    given = {name: random.normal(size=shape).astype(np.float32) for name, shape in weights.items()}
+    text = "g (float[N,64] x) => (float[N,4] y) { p = MatMul (x, w) s = Add (p, b) r = Relu (s) y = MatMul (r, v) }"
+    onnx.save(model(text, **given), "net.onnx")
+    np.savez("data.npz", inputs=random.standard_normal((24, 64), np.float32))
+    measured.ms["net.w4"] = around(1.5)
+    answer = quantized("--scheme", "w4")
+    assert answer.return_value == 0
+    lines = answer.stdout.splitlines()
+    assert lines[0].startswith("1 layers in integers as w4, with packed weights, the rest in float, left in float: ")
+    assert lines[0].endswith(" (having fewer than 1024 weights)")
+    assert any(line.startswith("onnxruntime: 1 of 1 products read packed weights; largest error") for line in lines)
+    assert lines[-1].startswith("smaller: net.w4.onnx, w4, cosine 0.99")
+    assert lines[-1].endswith("% of the float file; openvino slower, onnxruntime slower")
+    told = json.loads(quantized("--scheme", "w4", "--time-limit", "0", "--json").stdout)
+    assert (told["verdict"], told["path"], told["placement"]) == ("smaller", "net.w4.onnx", "by the rules")
+    with pytest.raises(UsageError, match="w4 rounds weights alone, so nothing is placed"):
+        quantized("--scheme", "w4", "--placement", "measured")
 
 
 def test_wrong_use_is_refused_and_leaves_nothing(measured: Measured) -> None:

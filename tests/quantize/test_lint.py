@@ -119,3 +119,19 @@ def test_the_command_tells_findings_by_runtime_and_ends_with_their_number(tmp_pa
     assert faulty.stdout.splitlines()[-1].endswith("findings in model.onnx")
     assert all(line.startswith("tensorrt: ") for line in faulty.stdout.splitlines()[:-1])
     assert '"remedy"' in linted("--target", "jetson-orin-nano", "--json").stdout
+
+
+def test_packed_weights_that_a_runtime_unpacks_or_refuses_are_found() -> None:
+    def findings(runtime: str, kind: str, shape: tuple[int, int], axis: int, block: int) -> list[str]:
+        integers = np.zeros(shape, helper.tensor_dtype_to_np_dtype(getattr(TensorProto, kind)))
+        blocks = tuple(-(-size // block) if along == axis else size for along, size in enumerate(shape))
+        unpacked = node("DequantizeLinear", "w steps", "d", axis=axis, block_size=block)
+        nodes = (unpacked, node("MatMul", "x d", "y"))
+        return [one.fault for one in lint(network(*nodes, w=integers, steps=np.ones(blocks, np.float32)), runtime)]
+
+    for runtime in RULES:
+        assert findings(runtime, "INT4", (64, 8), 0, 32) == []
+    assert "unpacked in every run" in findings("onnxruntime", "INT4", (64, 64), 1, 32)[0]
+    assert "unpacked in every run" in findings("onnxruntime", "INT4", (64, 8), 0, 8)[0]
+    assert "no multiple of its block_size 32" in findings("openvino", "INT4", (48, 8), 0, 32)[0]
+    assert "unsigned" in findings("tensorrt", "UINT4", (64, 8), 0, 32)[0]

@@ -10,9 +10,8 @@ import onnxruntime
 from edgekd.artifact import Format
 from edgekd.disk import scratch
 from edgekd.errors import ExportError
-from edgekd.export.backend import Backend, ExecutedLayer
+from edgekd.export.backend import Backend, ExecutedLayer, ExecutedPrecision
 from edgekd.export.refusal import one_line
-from edgekd.target import Precision
 
 # Operators that hand on what they are given, integers as integers.
 _MOVING = {"MaxPool", "Reshape", "Flatten", "Transpose", "Concat", "Squeeze", "Unsqueeze", "Pad", "Relu", "Clip"}
@@ -49,7 +48,9 @@ class OnnxRuntime(Backend):
         return layers
 
 
-def _precision(node: onnx.NodeProto, integers: set[str]) -> Precision:
+def _precision(node: onnx.NodeProto, integers: set[str]) -> ExecutedPrecision:
+    if node.op_type == "MatMulNBits":
+        return "int4" if {attribute.name: attribute.i for attribute in node.attribute}["bits"] == 4 else "int8"
     counts = node.op_type.startswith(("QLinear", "QGemm", "QAttention")) or "Integer" in node.op_type
     return "int8" if counts or (node.op_type in _MOVING and node.input[0] in integers) else "fp32"
 

@@ -14,14 +14,17 @@ import onnx
 from edgekd.artifact import Format
 from edgekd.disk import whole_folder
 from edgekd.errors import ExportError, ResourceError
-from edgekd.export.backend import Backend, ExecutedLayer
+from edgekd.export.backend import Backend, ExecutedLayer, ExecutedPrecision
 from edgekd.export.refusal import one_line
 from edgekd.runtime import without_telemetry
-from edgekd.target import Precision
 
 openvino = without_telemetry.openvino()
 
-_PRECISIONS: dict[str, Precision] = {"u8": "int8", "i8": "int8", "f16": "fp16", "bf16": "fp16"}
+_PRECISIONS: dict[str, ExecutedPrecision] = {
+    **dict.fromkeys(("u4", "i4"), "int4"),
+    **dict.fromkeys(("u8", "i8"), "int8"),
+    **dict.fromkeys(("f16", "bf16"), "fp16"),
+}
 _NOT_EXECUTED = {"Input", "Output", "Const"}
 
 
