@@ -38,18 +38,24 @@ def latency_ms(kernels: Sequence[FusedKernel]) -> float:
     return CALL_MS + sum(map(kernel_ms, kernels))
 
 
+@cache
+def _drawn(number: int, runtime: str) -> tuple[str, dict[str, list[FusedKernel]]]:
+    """Return the name and the kernels by scheme of a probe network; many tests begin with the same ones."""
+    network = drawn(number, SCHEMES, rules([runtime], ISA))
+    return network.name, {scheme: network.kernels[scheme, runtime] for scheme in SCHEMES}
+
+
 def probes(first: int, count: int, runtime: str, noise: float = 0.02) -> list[Probe]:
     """Return measured probes of so many networks."""
     chance = Random(first)
     found = []
     for number in range(first, first + count):
-        network = drawn(number, SCHEMES, rules([runtime], ISA))
-        for scheme in SCHEMES:
-            kernels = network.kernels[scheme, runtime]
+        name, by_scheme = _drawn(number, runtime)
+        for scheme, kernels in by_scheme.items():
             told = [kernel_ms(kernel) * chance.gauss(1, noise) for kernel in kernels]
             found.append(
                 Probe(
-                    name=network.name,
+                    name=name,
                     scheme=scheme,
                     runtime=runtime,
                     ms=CALL_MS + sum(told),
