@@ -13,7 +13,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from math import sqrt
 
-from edgekd.errors import UsageError
+from edgekd.errors import BudgetError
 from edgekd.placement.graph import MOVING, WEIGHTED
 from edgekd.placement.place import Placement
 from edgekd.quantize.calibration import Integers
@@ -29,6 +29,8 @@ LEAST = 1e-3
 
 Planned = Callable[[Collection[str]], Placement]
 """Layers that are in float in, the placement out."""
+Mixer = Callable[[OnnxNetwork, Planned, Integers], tuple[Placement, "Mixed"]]
+"""`mixed` once its limits are set."""
 
 
 @dataclass(frozen=True)
@@ -44,9 +46,8 @@ class FloatLayer:
 
 @dataclass(frozen=True)
 class Mixed:
-    """A placement that keeps within the limits."""
+    """What mixed precision was needed to keep within the limits, and how far the answers are then."""
 
-    plan: Placement
     floating: tuple[FloatLayer, ...]
     """Those first that bought back most error for what they cost; none where integers are good enough."""
     integers: Distance
@@ -60,32 +61,32 @@ def mixed(
     network: OnnxNetwork,
     planned: Planned,
     integers: Integers,
-    tolerance: Tolerance,
     *,
+    tolerance: Tolerance,
     clock: Clock | None,
     progress: Progress,
-) -> Mixed:
-    """Return the placement with those layers in float that `tolerance` asks for; `integers` are those of `planned(())`.
+) -> tuple[Placement, Mixed]:
+    """Return a placement with as many layers in float as `tolerance` asks for; `integers` are those of `planned(())`.
 
-    Without a clock the cost of a layer is its work. Raises UsageError where not one layer can be in integers, and what
+    Without a clock the cost of a layer is its work. Raises BudgetError where not one layer can be in integers, and what
     measuring raises.
     """
     everything, judge = planned(()), Judge(network, integers, tolerance)
     before = judge.distance(everything)
     if tolerance.holds(before):
-        return Mixed(everything, (), before, before)
+        return everything, Mixed((), before, before)
     costs = counted(network) if clock is None else clock.costs(network, everything, integers)
     sources = Sources.measured(network, everything, integers, tolerance, progress)
     steps = order(network, planned, sources, costs)
     floating = _needed(steps, lambda chosen: judge.accepts(planned(chosen)), progress)
     plan = planned(floating)
     if not plan.weights:
-        raise UsageError(
+        raise BudgetError(
             f"integers do not pay: no layer can be in integers within this limit (all of them: {before.text()}); allow "
             "more, give another --scheme, or keep the float file"
         )
     told = [(network.layers[name].label, sources.alone(name, planned), costs.lost[name]) for name in floating]
-    return Mixed(plan, tuple(FloatLayer(*one) for one in told), before, judge.distance(plan), costs.unit)
+    return plan, Mixed(tuple(FloatLayer(*one) for one in told), before, judge.distance(plan), costs.unit)
 
 
 @dataclass(frozen=True)

@@ -56,7 +56,12 @@ def _lines(runtime: str, found: Comparison) -> list[str]:
 
 
 def inputs_of(model: Path, data: Path, progress: Progress) -> NDArray[np.generic]:
-    """Return the samples of an .npz file as `model` eats them, (N, ...).
+    """Return the samples of an .npz file as `model` eats them, (N, ...); raises what `labelled` raises."""
+    return labelled(model, data, progress)[0]
+
+
+def labelled(model: Path, data: Path, progress: Progress) -> tuple[NDArray[np.generic], NDArray[np.integer] | None]:
+    """Return the samples of an .npz file as `model` eats them, (N, ...), and their labels, if any.
 
     Raises UsageError for every way in which they do not fit, and for a network of several inputs.
     """
@@ -64,7 +69,7 @@ def inputs_of(model: Path, data: Path, progress: Progress) -> NDArray[np.generic
         if here.samples.path.is_dir():
             raise UsageError(f"{model} has several inputs; only networks of one input can be quantized")
         found: NDArray[np.generic] = np.load(here.samples.path, allow_pickle=False)
-        return found
+        return found, here.samples.labels
 
 
 @dataclass

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import json
+import re
 import tempfile
 from collections.abc import Callable, Collection
 from itertools import chain, combinations
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import onnx
 import pytest
+from click.testing import CliRunner, Result
 from onnx import numpy_helper, parser
 
 from edgekd import target as targets
-from edgekd.errors import UsageError
+from edgekd.cli.commands import quantize as subject
+from edgekd.errors import BudgetError, UsageError
 from edgekd.measure import machine
 from edgekd.onnx_graph.graph import read
 from edgekd.onnx_graph.neutral import operators
@@ -59,9 +63,9 @@ class Case(NamedTuple):
     def planned(self, floating: Collection[str]) -> Placement:
         return by_the_rules(self.network, AVX2, S, floating)
 
-    def mixed(self, max_error: float) -> Mixed:
-        tolerance = Tolerance(self.samples, max_error=max_error)
-        return mixed(self.network, self.planned, self.integers, tolerance, clock=None, progress=Progress())
+    def mixed(self, **limits: Any) -> tuple[Placement, Mixed]:
+        tolerance = Tolerance(self.samples, **limits)
+        return mixed(self.network, self.planned, self.integers, tolerance=tolerance, clock=None, progress=Progress())
 
     def error(self, *floating: str) -> float:
         judge = Judge(self.network, self.integers, Tolerance(self.samples, max_error=0))
@@ -113,8 +117,8 @@ def test_exactly_what_is_sensitive_goes_back_and_no_fewer_layers_would_do(
     case = chained(tmp_path, change)
     limit = 1.5 * case.error(*sensitive)
     assert case.error() > 2 * limit
-    found = case.mixed(limit)
-    assert set(case.network.layers) - set(found.plan.weights) == sensitive
+    plan, found = case.mixed(max_error=limit)
+    assert set(case.network.layers) - set(plan.weights) == sensitive
     assert found.found.error <= limit < found.integers.error
     assert found.unit == "MMACs"
     assert all(layer.sensitivity > limit for layer in found.floating)
@@ -126,23 +130,22 @@ def test_exactly_what_is_sensitive_goes_back_and_no_fewer_layers_would_do(
 
 def test_nothing_goes_back_where_integers_are_good_enough(tmp_path: Path) -> None:
     case = chained(tmp_path, nothing)
-    found = case.mixed(1.01 * case.error())
+    plan, found = case.mixed(max_error=1.01 * case.error())
     assert (found.floating, found.unit) == ((), None)
-    assert found.plan == case.planned(())
+    assert plan == case.planned(())
     assert found.found == found.integers
 
 
 def test_where_every_layer_would_have_to_go_back_integers_do_not_pay(tmp_path: Path) -> None:
     case = chained(tmp_path, nothing)
-    with pytest.raises(UsageError, match=r"integers do not pay: no layer can .* mean error 0\.\d+ of"):
-        case.mixed(1e-7)
+    with pytest.raises(BudgetError, match=r"integers do not pay: no layer can .* mean error 0\.\d+ of"):
+        case.mixed(max_error=1e-7)
 
 
 def test_accuracy_is_a_limit_where_there_are_labels(tmp_path: Path) -> None:
     case = chained(tmp_path, outlier)
     right = case.network.answers(Placement((), ()), None, case.samples).argmax(1)
-    tolerance = Tolerance(case.samples, right, accuracy_drop=0)
-    found = mixed(case.network, case.planned, case.integers, tolerance, clock=None, progress=Progress())
+    _, found = case.mixed(labels=right, accuracy_drop=0)
     assert found.integers.accuracy_drop is not None
     assert found.integers.accuracy_drop > 0
     assert found.found.accuracy_drop == 0
@@ -185,3 +188,44 @@ def test_on_the_target_itself_costs_are_measured(runtime: str, tmp_path: Path, m
     assert set(found.lost) == set(case.network.layers)
     assert any(found.lost.values())
     assert len(list((tmp_path / "raw").rglob("layers-*.jsonl"))) == 2
+
+
+def command(folder: Path, *arguments: str) -> Result:
+    given = [
+        str(folder / "chain.onnx"),
+        "--data",
+        str(folder / "data.npz"),
+        "--target",
+        "x86-avx2",
+        "--time-limit",
+        "0",
+    ]
+    options = ["--output", str(folder / "mixed.onnx"), "--rounding", "nearest", "--quiet"]
+    return CliRunner().invoke(
+        subject.command, [*given, *options, *arguments], catch_exceptions=False, standalone_mode=False
+    )
+
+
+def test_the_command_tells_which_layers_went_back_and_why(tmp_path: Path) -> None:
+    case = chained(tmp_path, coarse_weight)
+    np.savez(tmp_path / "data.npz", inputs=case.samples)
+    limit = 1.5 * case.error("c")
+    found = json.loads(command(tmp_path, "--max-error", str(limit), "--json").stdout)
+    (layer,) = found["mixed"]["floating"]
+    assert (layer["layer"], layer["lost"], found["mixed"]["unit"]) == ("Conv_4", pytest.approx(0.0144), "MMACs")
+    assert found["mixed"]["found"]["error"] <= limit < found["mixed"]["integers"]["error"]
+    assert found["layers"] == 4
+    assert all((one["integer"], len(one["floating"])) == (4, 1) for one in found["executed"])
+    lines = command(tmp_path, "--max-error", str(limit)).stdout.splitlines()
+    assert lines[2].startswith("within the limit with 1 layers back in float: mean error 0.00")
+    assert re.fullmatch(r"  Conv_4: error 0\.03\d* when it alone is in integers, 0\.0144 MMACs of work, .*", lines[3])
+    assert (tmp_path / "mixed.onnx").is_file()
+
+
+def test_the_command_refuses_limits_that_cannot_be_judged(tmp_path: Path) -> None:
+    np.savez(tmp_path / "data.npz", inputs=chained(tmp_path, nothing).samples)
+    with pytest.raises(UsageError, match="needs labelled samples, and the data holds no 'labels'"):
+        command(tmp_path, "--accuracy-drop", "1")
+    with pytest.raises(BudgetError, match="integers do not pay"):
+        command(tmp_path, "--max-error", "0")
+    assert not (tmp_path / "mixed.onnx").exists()
