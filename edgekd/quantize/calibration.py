@@ -5,8 +5,7 @@ It knows no framework: a captured torch module and an ONNX file are both a `Netw
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -14,11 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgekd.errors import UsageError
-from edgekd.placement.graph import OperatorGraph
 from edgekd.placement.place import Placement, QuantizedTensor
 from edgekd.placement.scheme import Scheme, Signedness, WeightScheme, integer_range, scale
 from edgekd.quantize import rounding
+from edgekd.quantize.equalisation import Equalised
 from edgekd.quantize.layer import Array, Layer
+from edgekd.quantize.network import Network
 from edgekd.quantize.observer import create
 from edgekd.schema import Field, Schema
 
@@ -41,22 +41,16 @@ class CalibrationConfig(Schema):
     bias_correction: bool = Field(
         default=True, description="shift biases by what rounding shifts the mean of a layer's output"
     )
+    equalisation: bool = Field(
+        default=False,
+        description="let channels that are large in a tensor hand some of it to the weights that read them "
+        "(experimental)",
+    )
 
     @property
     def looks_at_inputs(self) -> bool:
         """Return whether what a layer multiplies decides anything about its weight or bias."""
         return self.rounding == "adaptive" or self.bias_correction
-
-
-class Network(ABC):
-    """A float network as calibration needs it; tensors and layers are called as the operators that make them."""
-
-    operators: OperatorGraph
-    layers: Mapping[str, Layer]
-
-    @abstractmethod
-    def watch(self, samples: NDArray[Any], names: list[str]) -> Iterator[dict[str, Array]]:
-        """Run `samples` (N, ...) in float and yield, batch by batch, the tensors of these names."""
 
 
 @dataclass(frozen=True)
@@ -108,6 +102,8 @@ def calibrated(
     """
     if not plan.tensors or not len(samples):
         raise UsageError(f"cannot calibrate {len(plan.tensors)} tensors with {len(samples)} samples")
+    if config.equalisation:
+        network = Equalised(network, samples, plan)
     tensors = _ranges(network, samples, plan, config)
     return Integers(tensors, rounded_weights(network, samples, plan.weights, scheme, config, tensors=tensors))
 

@@ -16,8 +16,9 @@ from edgekd.onnx_graph.graph import Graph, Node
 from edgekd.onnx_graph.integer_form import output_axis
 from edgekd.placement.graph import WEIGHTED
 from edgekd.placement.place import Placement, QuantizedTensor
-from edgekd.quantize.calibration import Integers, Network
+from edgekd.quantize.calibration import Integers
 from edgekd.quantize.layer import Array, Geometry, Layer, two_axes
+from edgekd.quantize.network import Network
 from edgekd.quantize.onnx_reading import Running, opened
 
 BATCH_BYTES = 1 << 28

@@ -114,6 +114,10 @@ def quantize_file(
     ExportError for a network that would overflow on the target, or that a runtime computes otherwise than the file
     says; then nothing is written.
     """
+    if config.equalisation and (choose is not None or mix is not None):
+        raise UsageError(
+            "equalised weights are of one placement; leave equalisation out, or --placement and the limits"
+        )
     network = OnnxNetwork.read(model, samples[:1])
     kept = matching(network, keep_float)
     plans = placements(network, target, scheme, kept)

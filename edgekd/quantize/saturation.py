@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 from edgekd.errors import ExportError
 from edgekd.placement.place import Placement
 from edgekd.placement.scheme import integer_range
-from edgekd.quantize.calibration import Integers, Network, Stored
+from edgekd.quantize.calibration import Integers, Stored
 from edgekd.quantize.layer import Layer
+from edgekd.quantize.network import Network
 
 ROWS = 256
 """Output positions examined per layer and batch."""

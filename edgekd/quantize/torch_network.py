@@ -17,10 +17,11 @@ from edgekd.placement.graph import OperatorGraph
 from edgekd.placement.place import Placement
 from edgekd.placement.scheme import Scheme
 from edgekd.quantize.aten import arguments, aten
-from edgekd.quantize.calibration import Integers, Network, Stored, Weight
+from edgekd.quantize.calibration import Integers, Stored, Weight
 from edgekd.quantize.fake_quant import ActivationQuantizer, WeightQuantizer
 from edgekd.quantize.fold import Norm
 from edgekd.quantize.layer import Array, Geometry, Layer, two_axes
+from edgekd.quantize.network import Network
 
 ACTIVATIONS = "quantized"
 """The submodule that holds the quantizers of tensors; those of weights stand beside their weight."""
