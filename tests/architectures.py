@@ -1,4 +1,4 @@
-"""Small networks of every family whose quantization is promised, with BatchNorm statistics that are not trivial."""
+"""Small networks of every family that is promised to work, with BatchNorm statistics that are not trivial."""
 
 from __future__ import annotations
 
@@ -151,6 +151,61 @@ class UNet(nn.Module):
         return self.head(self.across1(torch.cat([y, first], 1)))
 
 
+class Shuffled(nn.Module):
+    """ShuffleNet's block: convolutions in groups, their channels shuffled in between."""
+
+    def __init__(self, width: int, groups: int) -> None:
+        super().__init__()
+        self.groups = groups
+        self.reduce = block(width, width, 1, groups=groups)
+        self.filter = block(width, width, groups=width, act=None)
+        self.expand = block(width, width, 1, groups=groups, act=None)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.reduce(x)
+        count, width, height, across = y.shape
+        y = y.reshape(count, self.groups, width // self.groups, height, across).transpose(1, 2)
+        return F.relu(x + self.expand(self.filter(y.reshape(count, width, height, across))))
+
+
+class ShuffleNet(nn.Module):
+    """Grouped convolutions on a residual stream (Zhang et al. 2018), then one in halves (Ma et al. 2018)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.blocks = block(3, 32, stride=2), nn.Sequential(Shuffled(32, 2), Shuffled(32, 2))
+        self.branch = nn.Sequential(block(16, 16, 1), block(16, 16, groups=16, act=None), block(16, 16, 1))
+        self.last, self.head = block(32, 64, 1), nn.Linear(64, CLASSES)
+
+    def forward(self, x: Tensor) -> Tensor:
+        left, right = self.blocks(self.stem(x)).chunk(2, 1)
+        y = torch.cat([left, self.branch(right)], 1)
+        return self.head(self.last(y).mean((2, 3)))
+
+
+class Detector(nn.Module):
+    """YOLO-like: halves of which one goes through bottlenecks, pooling of several sizes, two scales, two heads each."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.split = block(3, 16, stride=2, act=nn.SiLU), block(16, 32, 1, act=nn.SiLU)
+        self.bottleneck = nn.Sequential(block(16, 16, act=nn.SiLU), block(16, 16, act=nn.SiLU))
+        self.join = block(48, 32, 1, act=nn.SiLU)
+        self.down, self.pooled = block(32, 32, stride=2, act=nn.SiLU), block(96, 48, 1, act=nn.SiLU)
+        self.up, self.near = nn.Conv2d(48, 32, 1), block(64, 32, act=nn.SiLU)
+        self.boxes = nn.ModuleList([nn.Sequential(block(width, 16), nn.Conv2d(16, 4, 1)) for width in (32, 48)])
+        self.kinds = nn.ModuleList([nn.Sequential(block(width, 16), nn.Conv2d(16, 3, 1)) for width in (32, 48)])
+
+    def forward(self, x: Tensor) -> Tensor:
+        left, right = self.split(self.stem(x)).chunk(2, 1)
+        near = self.join(torch.cat([left, right, right + self.bottleneck(right)], 1))
+        far = self.down(near)
+        far = self.pooled(torch.cat([far, F.max_pool2d(far, 3, 1, 1), F.max_pool2d(far, 5, 1, 2)], 1))
+        near = self.near(torch.cat([near, F.interpolate(self.up(far), scale_factor=2)], 1))
+        scales = zip(self.boxes, self.kinds, (near, far), strict=True)
+        return torch.cat([torch.cat([box(y), kind(y)], 1).flatten(2) for box, kind, y in scales], 2).transpose(1, 2)
+
+
 def _built(name: str, shape: tuple[int, ...] = IMAGE, **options: object) -> Callable[[], nn.Module]:
     return lambda: build(ModelSpec(name=name, options=options), shape, CLASSES)
 
@@ -165,6 +220,8 @@ ARCHITECTURES: dict[str, Callable[[], nn.Module]] = {
     "text-encoder": _built("text-encoder", (TOKENS,), depth=2, width=32),
     "unet": UNet,
 }
+PRUNED_TOO: dict[str, Callable[[], nn.Module]] = {"shufflenet": ShuffleNet, "detector": Detector}
+"""Families that so far only pruning promises."""
 
 
 def inputs(name: str, count: int) -> Tensor:
@@ -178,7 +235,7 @@ def inputs(name: str, count: int) -> Tensor:
 def settled(name: str) -> nn.Module:
     """Return the network in eval mode."""
     torch.manual_seed(0)
-    model = ARCHITECTURES[name]().train()
+    model = (ARCHITECTURES | PRUNED_TOO)[name]().train()
     with torch.no_grad():
         for _ in range(4):
             model(inputs(name, 16))

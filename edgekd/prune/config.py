@@ -27,6 +27,19 @@ class PruneConfig(Schema):
     channel_step: int | None = Field(
         default=None, ge=1, le=1024, description="widths become multiples of this; absent: the target's own step"
     )
+    include: tuple[str, ...] = Field(
+        default=("*",), description="layers that may be cut, by patterns of their names such as 'blocks.*'"
+    )
+    exclude: tuple[str, ...] = Field(
+        default=(), description="layers that keep their width, and all that goes together with them, by patterns"
+    )
+    blocks: int = Field(
+        default=0,
+        ge=0,
+        le=1000,
+        description="residual blocks taken out whole before the first cut, those first that change least what they "
+        "get (experimental)",
+    )
     steps: int = Field(default=1, ge=1, le=20, description="cuts, each by the same factor, with training in between")
     between_epochs: int = Field(default=2, ge=1, le=100_000, description="epochs of training between two cuts")
     recovery: TeachConfig | None = Field(

@@ -25,6 +25,7 @@ class Candidate(NamedTuple):
     kind: Kind
     units: list[Unit]
     queries: Tensor | None = None
+    rescaled: bool = False
 
 
 def find(model: nn.Module, example: Tensor) -> Found:
@@ -93,8 +94,8 @@ class Finder:
             yield Candidate("heads", _joined([*q, *v, s] for q, v, s in rows))
             if query.shape == value.shape:
                 columns = zip(query.T.tolist(), value.T.tolist(), strict=True)
-                queries = site.query.T if self._scale_follows(site) else None
-                yield Candidate("head width", _joined([*q, *v] for q, v in columns), queries)
+                units = _joined([*q, *v] for q, v in columns)
+                yield Candidate("head width", units, site.query.T, self._scale_follows(site))
 
     def _scale_follows(self, site: Attention) -> bool:
         """Return whether narrower heads change the scale of the scores: not where a module holds it as a number."""
@@ -124,14 +125,15 @@ class Finder:
             side: Side = "in" if axis in self._labels.read else "out"
             parts[axis.path, side].append(Part(axis.name, axis.axis, self._positions(candidate.units, axis)))
         members = tuple(self._member(path, side, tuple(own)) for (path, side), own in parts.items())
-        return Group(name, len(candidate.units), members, candidate.kind, self._scaled(candidate))
+        queries = self._queries(candidate)
+        return Group(name, len(candidate.units), members, candidate.kind, queries, candidate.rescaled)
 
     def _positions(self, units: list[Unit], axis: Axis) -> Tensor:
         rows = [sorted(at for each in unit for at in self._places.get(each, {}).get(axis, ())) for unit in units]
         return torch.tensor(rows)
 
-    def _scaled(self, candidate: Candidate) -> Member | None:
-        if candidate.queries is None:
+    def _queries(self, candidate: Candidate) -> Member | None:
+        if candidate.queries is None or len(candidate.queries) != len(candidate.units):
             return None
         owner = self._labels.owner(candidate.queries)
         start, size = self._labels.starts[owner]

@@ -61,8 +61,10 @@ class Group:
     channels: int
     members: tuple[Member, ...]
     kind: Kind = "channels"
-    scaled: Member | None = None
-    """The queries, where the model's own code divides by the root of the heads' width: narrower heads need others."""
+    queries: Member | None = None
+    """What makes the queries of attention, for the width of heads: products with keys read them, not a layer."""
+    rescaled: bool = False
+    """The model's own code divides by the root of the heads' width, so that queries of narrower heads are scaled."""
 
     def slices(self, model: nn.Module, value: Callable[[nn.Parameter], Tensor]) -> Iterator[Tensor]:
         """Yield `value` of every parameter of every member, as (channels, elements)."""

@@ -6,18 +6,24 @@ import logging
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from torch import nn
 
 from edgekd.errors import UsageError
+from edgekd.models.stand_in import opened
 from edgekd.prune import allocator, criterion
 from edgekd.prune.config import PruneConfig
 from edgekd.prune.cost import Cost
 from edgekd.prune.cut import Cutter
-from edgekd.prune.samples import Samples
+from edgekd.prune.depth import influence, without
+from edgekd.prune.samples import Samples, renew_statistics
+from edgekd.prune.selection import refuse_unfitting, selected
 from edgekd.prune.trial import Prunable, prunable
+from edgekd.schema import Field, Schema, read_json, write_json
 from edgekd.train import data
 from edgekd.train.dataset import DataSet
 from edgekd.train.evaluate import accuracy, logits
@@ -36,6 +42,13 @@ class Outcome:
     accuracy_percent_cut: float
     """On validation after the last cut, before any training."""
     notes: dict[str, str]
+
+
+class TakenOut(Schema):
+    """The blocks a network lost before its first cut."""
+
+    schema_version: Literal[1] = 1
+    blocks: tuple[str, ...] = Field(description="paths of modules, the least important first")
 
 
 class NothingToPruneError(UsageError):
@@ -58,16 +71,21 @@ class Schedule:
         Raises NothingToPruneError when nothing can go, UsageError when an explicit speedup is out of reach, and when
         the network guesses and no recovery follows.
         """
-        found = prunable(model, self.dataset.input_shape)
+        model = opened(model)
+        everything = prunable(model, self.dataset.input_shape)
+        refuse_unfitting(everything, self.config.include, self.config.exclude)
+        model, taken = self._shallow(model, everything, folder / "blocks.json")
+        found = self._found(model) if taken else self._selected(everything)
         start = found.widths
-        floors = allocator.floors(start, self.config.max_ratio, self.step)
+        units = {group.name: group.unit for group in found.groups}
+        floors = allocator.floors(start, self.config.max_ratio, self.step, units)
         notes = self._reach(found, floors, whole, limit)
         cutter = self._cutter()
         before, widths = 0.0, start
         for number in range(1, self.config.steps + 1):
             place = folder / f"cut-{number:02d}"
             goal = whole * (limit / whole) ** (number / self.config.steps)
-            found = found if number == 1 else prunable(model, self.dataset.input_shape)
+            found = found if number == 1 else self._found(model)
             model, cut = cutter(model, found, floors, goal, place / "cut.json")
             before, widths = percent(model, self.dataset), cut.widths
             log.info("prune: cut %d of %d leaves %.2f %%", number, self.config.steps, before)
@@ -76,7 +94,42 @@ class Schedule:
             else:
                 recover(model, place / "recovery", number)
         notes["widths"] = ", ".join(f"{n} {start[n]} -> {w}" for n, w in widths.items() if w != start[n]) or "unchanged"
+        notes["blocks"] = ", ".join(taken) or "none taken out"
         return Outcome(model, before, notes)
+
+    def _found(self, model: nn.Module) -> Prunable:
+        return self._selected(prunable(model, self.dataset.input_shape))
+
+    def _selected(self, found: Prunable) -> Prunable:
+        return selected(found, self.config.include, self.config.exclude)
+
+    def _shallow(self, model: nn.Module, found: Prunable, record: Path) -> tuple[nn.Module, tuple[str, ...]]:
+        """Return the network without the blocks that change least what they get, and their names.
+
+        What `record` already says is repeated. Raises UsageError when there are fewer blocks than have to go.
+        """
+        if not self.config.blocks:
+            return model, ()
+        log.warning("blocks is experimental: taking whole blocks out has not been compared with narrower ones")
+        if record.is_file():
+            taken = read_json(TakenOut, record).blocks
+        else:
+            blocks = self._selected(found).blocks
+            if len(blocks) < self.config.blocks:
+                raise UsageError(
+                    f"stages.prune.blocks: {self.config.blocks} residual blocks cannot be taken out, the network has "
+                    f"{len(blocks)} that may go: {', '.join(block.name for block in blocks) or 'none'}"
+                )
+            change = influence(model, blocks, self._samples)
+            taken = tuple(sorted(change, key=change.__getitem__)[: self.config.blocks])
+            write_json(TakenOut(blocks=taken), record)
+        shallow = without(model, taken)
+        renew_statistics(shallow, self._samples)
+        return shallow, taken
+
+    @cached_property
+    def _samples(self) -> Samples:
+        return Samples(self.dataset, self.config.samples, self.config.sample_batch, self.seed)
 
     def _cutter(self) -> Cutter:
         name = self.config.criterion
@@ -86,7 +139,7 @@ class Schedule:
         return Cutter(
             judge,
             allocator.create(self.config.allocator, self.config.allocator_options),
-            Samples(self.dataset, self.config.samples, self.config.sample_batch, self.seed),
+            self._samples,
             self.cost,
             self.step,
         )

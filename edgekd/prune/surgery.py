@@ -60,11 +60,11 @@ def _removed(groups: Sequence[Group], kept: Kept) -> dict[str, list[int]]:
 def _scale_queries(pruned: nn.Module, groups: Sequence[Group], removed: Removed) -> None:
     """Keep the scores of attention as they are where the model divides them by the root of what is now less."""
     for group in groups:
-        if group.scaled is not None:
+        if group.queries is not None and group.rescaled:
             factor = (1 - len(removed[group.name]) / group.channels) ** 0.5
-            layer = pruned.get_submodule(group.scaled.path)
+            layer = pruned.get_submodule(group.queries.path)
             with torch.no_grad():
-                for name, _, positions in group.scaled.parts:
+                for name, _, positions in group.queries.parts:
                     layer.get_parameter(name)[positions.flatten()] *= factor
 
 
@@ -99,8 +99,8 @@ def _check_function(
     for group in groups:
         for member in (member for member in group.members if member.side == "in"):
             _silence(masked, member, removed[group.name])
-        if group.scaled is not None:
-            _silence(masked, group.scaled, removed[group.name])
+        if group.queries is not None:
+            _silence(masked, group.queries, removed[group.name])
     with evaluating(masked), torch.no_grad(), _norms_without(masked, groups, removed):
         wanted = _tensors(masked(x))
     with torch.no_grad():

@@ -110,14 +110,14 @@ def load(
     return model
 
 
-def rebuilt(description: Description) -> nn.Module:
-    """Return a network as it was after surgery, with arbitrary weights.
+def rebuilt(description: Description, fresh: nn.Module | None = None) -> nn.Module:
+    """Return a network as it was after surgery, with arbitrary weights; `fresh` is what its specification builds.
 
     Raises EdgekdError when the code that builds it no longer makes the layers that were recorded.
     """
     # Its random initialisation is overwritten, and must not disturb the caller's random numbers.
     with torch.random.fork_rng(devices=[]):
-        model = build(description.spec, description.input_shape, description.classes)
+        model = fresh or build(description.spec, description.input_shape, description.classes)
     for path, name in description.stand_ins.items():
         stand_in.replace(model, path, name)
     modules = dict(model.named_modules())
