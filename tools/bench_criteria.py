@@ -136,8 +136,8 @@ def main() -> None:
     torch.set_num_threads(1)
     rows = [Row(**json.loads(line)) for line in given.rows.open()] if given.rows and given.rows.is_file() else []
     networks, names = given.networks.split(","), given.criteria.split(",")
-    for seed in range(given.seeds):
-        for network in networks:
+    for network in networks:
+        for seed in range(given.seeds):
             done = {row.criterion for row in rows if (row.network, row.seed) == (network, seed)}
             missing = [name for name in names if name not in done]
             for row in pruned(network, seed, missing, given.folder) if missing else ():

@@ -1,8 +1,9 @@
-"""Mean absolute activation of a channel, where it is read, on training images (Molchanov et al. 2017)."""
+"""Mean absolute activation of a channel, where it is read (Molchanov et al. 2017); experimental."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -24,6 +25,8 @@ class Activation(Observed):
 
     class Config(Schema):
         """No options."""
+
+    experimental: ClassVar[bool] = True
 
     def watches(self, member: Member) -> bool:
         """Return whether a layer reads the channels."""

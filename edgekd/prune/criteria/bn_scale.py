@@ -1,6 +1,8 @@
-"""|gamma| of the BatchNorm a channel passes through (network slimming; Liu et al. 2017); needs no data."""
+"""|gamma| of the BatchNorm a channel passes through (network slimming; Liu et al. 2017); experimental."""
 
 from __future__ import annotations
+
+from typing import ClassVar
 
 from torch import Tensor, nn
 
@@ -19,6 +21,8 @@ class BnScale(Criterion):
 
     class Config(Schema):
         """No options."""
+
+    experimental: ClassVar[bool] = True
 
     def of_member(self, member: Member, model: nn.Module) -> Tensor | None:
         """Return |gamma|, (channels,); None for what is no BatchNorm, or one that does not scale."""

@@ -1,6 +1,8 @@
-"""Distance of a filter from the others of its layer: the ones in the middle can go (FPGM; He et al. 2019)."""
+"""Distance of a filter from the others of its layer (FPGM; He et al. 2019); experimental."""
 
 from __future__ import annotations
+
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -20,6 +22,8 @@ class Fpgm(Criterion):
 
     class Config(Schema):
         """No options."""
+
+    experimental: ClassVar[bool] = True
 
     def of_member(self, member: Member, model: nn.Module) -> Tensor | None:
         """Return the summed distances, (channels,); None for what has no filters."""

@@ -1,8 +1,9 @@
-"""Second-order change of the loss without a channel, by the empirical Fisher information (OBD; LeCun et al. 1990)."""
+"""Second-order change of the loss without a channel, by empirical Fisher (OBD; LeCun et al. 1990); experimental."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -24,6 +25,8 @@ class Hessian(Observed):
 
     class Config(Schema):
         """No options."""
+
+    experimental: ClassVar[bool] = True
 
     def observe(
         self, model: nn.Module, groups: Sequence[Group], batches: Iterable[Batch], objective: Objective

@@ -1,6 +1,8 @@
-"""A channel's squared norm over that of all at least as large in its layer (LAMP; Lee et al. 2021); needs no data."""
+"""A channel's squared norm over that of all at least as large in its layer (LAMP; Lee et al. 2021); experimental."""
 
 from __future__ import annotations
+
+from typing import ClassVar
 
 from torch import Tensor, nn
 
@@ -19,6 +21,8 @@ class Lamp(Criterion):
 
     class Config(Schema):
         """No options."""
+
+    experimental: ClassVar[bool] = True
 
     def of_member(self, member: Member, model: nn.Module) -> Tensor:
         """Return the scores, (channels,), the largest channel's is 1."""

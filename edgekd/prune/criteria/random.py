@@ -1,6 +1,8 @@
-"""Any channel, drawn by lot: the control that shows what choosing is worth; needs no data."""
+"""Any channel, drawn by lot: the control that shows what choosing is worth; experimental."""
 
 from __future__ import annotations
+
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -18,6 +20,7 @@ class Random(Criterion):
 
         seed: int = Field(default=0, ge=0, description="another seed draws other channels")
 
+    experimental: ClassVar[bool] = True
     config: Config
 
     def of_member(self, member: Member, model: nn.Module) -> Tensor:
