@@ -82,8 +82,7 @@ class OneMore(Task):
 ''',
     "pruning criterion": '''
 """Mean absolute weight."""
-import torch
-from edgekd.prune.criterion import Criterion
+from edgekd.prune.criterion import Criterion, weights
 from edgekd.schema import Schema
 
 class OneMore(Criterion):
@@ -91,7 +90,7 @@ class OneMore(Criterion):
         """No options."""
 
     def of_member(self, member, model):
-        return torch.stack([part.abs().sum(1) for part in member.slices(model, lambda w: w.detach().double())]).sum(0)
+        return weights(member, model).abs().sum(1)
 ''',
     "width allocator": '''
 """Everything goes down together, a rung at a time."""
