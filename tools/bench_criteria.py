@@ -88,7 +88,7 @@ def pruned(network: str, seed: int, names: Sequence[str], folder: Path) -> Itera
         judge = criterion.create(name, {"seed": seed} if name == "random" else {})
         cutter = Cutter(judge, allocator.create("uniform", {}), samples, cost, STEP)
         with tempfile.TemporaryDirectory() as scratch:
-            cut, _ = cutter(model, found, floors, limit, Path(scratch) / "cut.json")
+            cut, _ = cutter(model, found, floors, limit, record=Path(scratch) / "cut.json")
             before = percent(cut, dataset)
             teach(cut, artifacts, context, RECOVERY, folder=Path(scratch), title=name)
         yield Row(network, name, seed, teacher, before, percent(cut, dataset))

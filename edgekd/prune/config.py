@@ -22,6 +22,13 @@ class PruneConfig(Schema):
     speedup: float | None = Field(
         default=None, gt=1, le=100, description="predicted latency before / after; absent: what the budget asks for"
     )
+    engines: int = Field(
+        default=0,
+        ge=0,
+        le=10,
+        description="engines that may be built and measured before the last training, so that the speedup is one "
+        "measured; 0: it is predicted",
+    )
     margin: float = Field(default=0.93, gt=0, le=1, description="share of the budget's latency limit to aim at")
     max_ratio: float = Field(default=0.75, gt=0, lt=1, description="largest share of a group's channels that may go")
     channel_step: int | None = Field(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -17,6 +18,7 @@ from edgekd.prune import surgery
 from edgekd.prune.allocator import Allocator, Problem
 from edgekd.prune.cost import Cost
 from edgekd.prune.criterion import Criterion
+from edgekd.prune.landing import Landing, land
 from edgekd.prune.samples import Samples, renew_statistics
 from edgekd.prune.trial import Prunable
 from edgekd.schema import Field, Schema, read_json, write_json
@@ -46,32 +48,61 @@ class Cutter:
     step: int
 
     def __call__(
-        self, model: nn.Module, found: Prunable, floors: dict[str, int], limit: float, record: Path
+        self,
+        model: nn.Module,
+        found: Prunable,
+        floors: dict[str, int],
+        limit: float,
+        *,
+        record: Path,
+        landing: Landing | None = None,
     ) -> tuple[nn.Module, Cut]:
         """Return the network after the cut, its BatchNorm statistics renewed, and what was cut.
 
-        A cut that `record` already holds is repeated, so that a resumed run cuts the very same channels. Raises
-        EdgekdError when the network does not have the kernels the choice rested on.
+        With `landing` the limit is one of measured latency. A cut that `record` already holds is repeated, so that a
+        resumed run cuts the very same channels. Raises EdgekdError when the network does not have the kernels the
+        choice rested on.
         """
         if record.is_file():
             cut = read_json(Cut, record)
         else:
-            cut = self.choose(model, found, floors, limit)
+            chooser = self.chooser(model, found, floors)
+            cut = chooser(limit) if landing is None else self._landed(model, found, chooser, limit, landing)
             write_json(cut, record)
         pruned = perform(model, found, cut)
         renew_statistics(pruned, self.samples)
         return pruned, cut
 
-    def choose(self, model: nn.Module, found: Prunable, floors: dict[str, int], limit: float) -> Cut:
-        """Return the channels that stay so that the cost is within the limit, if the floors allow it."""
+    def chooser(self, model: nn.Module, found: Prunable, floors: dict[str, int]) -> Callable[[float], Cut]:
+        """Return what gives for a limit the channels that stay: within it, as far as the floors allow."""
         self.criterion.observe(model, found.groups, self.samples, _cross_entropy)
         scores = {group.name: self.criterion.score(group, model) for group in found.groups}
         units = {group.name: group.unit for group in found.groups}
-        problem = Problem(
-            scores, floors, self.step, lambda widths: self.cost.of(found.kernels.at(widths)), limit, units
+
+        def choose(limit: float) -> Cut:
+            problem = Problem(
+                scores, floors, self.step, lambda widths: self.cost.of(found.kernels.at(widths)), limit, units
+            )
+            widths = self.allocator.widths(problem)
+            return Cut(kept={name: allocation.kept(score, widths[name]) for name, score in scores.items()})
+
+        return choose
+
+    def _landed(
+        self, model: nn.Module, found: Prunable, chooser: Callable[[float], Cut], limit: float, landing: Landing
+    ) -> Cut:
+        def choose(share: float) -> tuple[Cut, float]:
+            cut = chooser(share * landing.whole)
+            return cut, self.cost.of(found.kernels.at(cut.widths)) / landing.whole
+
+        built = land(
+            limit / landing.whole,
+            choose,
+            lambda cut: landing.measured(perform(model, found, cut)),
+            engines=landing.engines,
         )
-        widths = self.allocator.widths(problem)
-        return Cut(kept={name: allocation.kept(score, widths[name]) for name, score in scores.items()})
+        landing.note(built)
+        return built[0].network
 
 
 def perform(model: nn.Module, found: Prunable, cut: Cut) -> nn.Module:

@@ -8,9 +8,11 @@ ask for, and no training is spent on a network that would miss its budget.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
+
+from torch import nn
 
 T = TypeVar("T")
 _LEAST = 0.2
@@ -26,6 +28,24 @@ class Landed(Generic[T]):
     """Its share of the whole network's cost."""
     measured: float
     """Its share of the whole network's measured latency."""
+
+
+@dataclass
+class Landing:
+    """How a cut comes to a measured latency."""
+
+    whole: float
+    """Predicted cost of the whole network."""
+    measured: Callable[[nn.Module], float]
+    """Builds a network and returns its share of the whole one's measured latency."""
+    engines: int
+    told: str = ""
+    """What was built, in words."""
+
+    def note(self, built: Sequence[Landed[Any]]) -> None:
+        """Remember what was built, the nearest first."""
+        shares = "; ".join(f"predicted {one.predicted:.3f}, measured {one.measured:.3f}" for one in built)
+        self.told = f"share of the latency before the cut, the engine that was kept first: {shares}"
 
 
 def land(

@@ -20,6 +20,7 @@ from edgekd.prune.config import PruneConfig
 from edgekd.prune.cost import Cost
 from edgekd.prune.cut import Cutter
 from edgekd.prune.depth import influence, without
+from edgekd.prune.landing import Landing
 from edgekd.prune.samples import Samples, renew_statistics
 from edgekd.prune.selection import refuse_unfitting, selected
 from edgekd.prune.trial import Prunable, prunable
@@ -64,6 +65,8 @@ class Schedule:
     cost: Cost
     step: int
     seed: int
+    landing: Landing | None = None
+    """Of the last cut; None: its cost is predicted."""
 
     def run(self, model: nn.Module, whole: float, limit: float, folder: Path, recover: Recover | None) -> Outcome:
         """Prune a network that costs `whole` until it costs at most `limit`.
@@ -86,7 +89,8 @@ class Schedule:
             place = folder / f"cut-{number:02d}"
             goal = whole * (limit / whole) ** (number / self.config.steps)
             found = found if number == 1 else self._found(model)
-            model, cut = cutter(model, found, floors, goal, place / "cut.json")
+            landing = self.landing if number == self.config.steps else None
+            model, cut = cutter(model, found, floors, goal, record=place / "cut.json", landing=landing)
             before, widths = percent(model, self.dataset), cut.widths
             log.info("prune: cut %d of %d leaves %.2f %%", number, self.config.steps, before)
             if recover is None:
@@ -95,6 +99,8 @@ class Schedule:
                 recover(model, place / "recovery", number)
         notes["widths"] = ", ".join(f"{n} {start[n]} -> {w}" for n, w in widths.items() if w != start[n]) or "unchanged"
         notes["blocks"] = ", ".join(taken) or "none taken out"
+        if self.landing is not None and self.landing.told:
+            notes["landing"] = self.landing.told
         return Outcome(model, before, notes)
 
     def _found(self, model: nn.Module) -> Prunable:

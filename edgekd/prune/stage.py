@@ -6,6 +6,7 @@ import logging
 from pathlib import Path
 from typing import ClassVar
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -18,13 +19,19 @@ from edgekd.prune import allocator, criterion
 from edgekd.prune import cost as costs
 from edgekd.prune.config import PruneConfig
 from edgekd.prune.cost import Cost
+from edgekd.prune.landing import Landing
+from edgekd.prune.measured import MeasuredShare
 from edgekd.prune.schedule import NothingToPruneError, Outcome, Recover, Schedule
+from edgekd.quantize.drafts import Drafts
 from edgekd.schema import Schema
 from edgekd.stage import Context, Stage
 from edgekd.train import checkpoint, data
 from edgekd.train.judging import judged
 
 log = logging.getLogger("edgekd")
+
+_IMAGES = 32
+"""Images that set the ranges of engines that are only measured, and are run in rotation."""
 
 
 class PruneStage(Stage[PruneConfig]):
@@ -41,6 +48,11 @@ class PruneStage(Stage[PruneConfig]):
         """Refuse unknown plug-ins and options, and a run in which nothing says how far to prune."""
         criterion.create(self.config.criterion, self.config.criterion_options)
         allocator.create(self.config.allocator, self.config.allocator_options)
+        if self.config.engines and (self.config.speedup is None or data.load(context.recipe.data).is_text):
+            raise UsageError(
+                "stages.prune: engines are built to land on a speedup, of networks that read images; give a speedup, "
+                "or leave engines out: the rounds of a run measure what a budget asks for"
+            )
         budget = context.recipe.budget
         silent = budget.latency_ms is None and budget.latency_ratio is None
         if self.config.speedup is None and (silent or "search" not in context.recipe.stages):
@@ -69,7 +81,8 @@ class PruneStage(Stage[PruneConfig]):
                 "prune: %s needs %.4g of %.4g %s as it is; nothing has to go", parent.key, whole, limit, cost.unit
             )
             return artifacts
-        schedule = Schedule(self.config, dataset, cost, step, context.recipe.seed)
+        landing = self._landing(model, whole, context)
+        schedule = Schedule(self.config, dataset, cost, step, context.recipe.seed, landing)
         try:
             outcome = schedule.run(model, whole, limit, context.folder, self._recovery(artifacts, context))
         except NothingToPruneError as nothing:
@@ -87,6 +100,15 @@ class PruneStage(Stage[PruneConfig]):
             before, after = (checkpoint.describe(context.path(a)).parameters for a in (parent, artifact))
             if after >= before:
                 raise EdgekdError(f"pruning changed nothing: {before} parameters before, {after} after")
+
+    def _landing(self, model: nn.Module, whole: float, context: Context) -> Landing | None:
+        """Return what measures the last cut; None where the speedup is to be predicted, or the target is not here."""
+        if not self.config.engines or context.elsewhere:
+            return None
+        dataset = data.load(context.recipe.data)
+        images = data.normalised(dataset.calibration.take(np.arange(min(_IMAGES, len(dataset.calibration)))), dataset)
+        share = MeasuredShare(Drafts(context, costs.shipped_schemes(context), images), model)
+        return Landing(whole, share, self.config.engines)
 
     def _recovery(self, artifacts: ArtifactSet, context: Context) -> Recover | None:
         recovery = self.config.recovery

@@ -32,7 +32,7 @@ def test_a_cut_meets_its_limit_in_the_real_network(name: str, tmp_path: Path) ->
     lowest = allocator.floors(found.widths, 0.75, 4)
     whole, least = COST.of(found.kernels.whole), COST.of(found.kernels.at(lowest))
     limit = (whole + least) / 2
-    pruned, cut = cutter("taylor")(model, found, lowest, limit, tmp_path / "cut.json")
+    pruned, cut = cutter("taylor")(model, found, lowest, limit, record=tmp_path / "cut.json")
     assert COST.of(kernels(pruned, INPUT_SHAPE)) <= limit
     assert cut.widths == prunable(pruned, INPUT_SHAPE).widths
 
@@ -40,8 +40,8 @@ def test_a_cut_meets_its_limit_in_the_real_network(name: str, tmp_path: Path) ->
 def test_a_recorded_cut_is_repeated(tmp_path: Path) -> None:
     model = network("residual")
     found = prunable(model, INPUT_SHAPE)
-    first, _ = cutter()(model, found, {}, 0.2, tmp_path / "cut.json")
-    again, _ = cutter()(model, found, {}, 0.4, tmp_path / "cut.json")
+    first, _ = cutter()(model, found, {}, 0.2, record=tmp_path / "cut.json")
+    again, _ = cutter()(model, found, {}, 0.4, record=tmp_path / "cut.json")
     assert all(torch.equal(a, b) for a, b in zip(first.parameters(), again.parameters(), strict=True))
 
 

@@ -9,17 +9,22 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from edgekd.artifact import Artifact, ArtifactSet
 from edgekd.errors import EdgekdError, UsageError
+from edgekd.models.kernels import kernels, macs
 from edgekd.prune.config import PruneConfig
 from edgekd.prune.cut import Cut
+from edgekd.prune.measured import MeasuredShare
 from edgekd.prune.stage import PruneStage
+from edgekd.quantize.drafts import Drafts
 from edgekd.schema import read_json
 from edgekd.stage import Context
 from edgekd.train import checkpoint
 from tests.distill.tiny_run import context, with_teacher
 from tests.models import INPUT_SHAPE
+from tests.prune.networks import network
 from tests.prune.probes import add_probes, milliseconds
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -73,6 +78,45 @@ def test_prunes_the_teacher_itself_and_recovers(artifacts: ArtifactSet, root: Pa
     assert "->" in pruned.notes["widths"]
     kept = read_json(Cut, where.folder / "cut-01" / "cut.json").widths
     assert all(width % 4 == 0 for width in kept.values())
+
+
+def test_engines_land_on_a_measured_speedup(
+    artifacts: ArtifactSet, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shares: list[float] = []
+
+    def measured(share: MeasuredShare, network: nn.Module) -> float:
+        """Measure on a machine on which a fifth of the latency is an overhead that no width changes."""
+        work = [macs(kernels(model, INPUT_SHAPE)) for model in (network, share.whole)]
+        shares.append(0.2 + 0.8 * work[0] / work[1])
+        return shares[-1]
+
+    monkeypatch.setattr(MeasuredShare, "__call__", measured)
+    where = context(root, "landed")
+    landing = stage(speedup=2, engines=3, recovery=None, channel_step=1, max_ratio=0.9)
+    pruned = run(landing, artifacts, where)
+    found = 0.2 + 0.8 * value(pruned, "macs") / value(artifacts.newest(network="teacher"), "macs")
+    assert 2 <= len(shares) <= 3
+    assert found in [pytest.approx(share) for share in shares]
+    assert found == pytest.approx(0.5, rel=0.1)  # its channels are few
+    assert f"measured {found:.3f}" in pruned.notes["landing"].partition(";")[0]
+    run(landing, artifacts, where)
+    assert len(shares) <= 3, "what is recorded is not measured again"
+
+
+def test_a_share_is_measured_in_turns_with_the_whole_network(root: Path) -> None:
+    where = context(root, "share")
+    images = np.random.default_rng(0).normal(size=(4, *INPUT_SHAPE)).astype(np.float32)
+    model = network("residual")
+    share = MeasuredShare(Drafts(where, ("fp32",), images), model, processes=1)
+    assert 0.2 < share(model) < 5
+    assert sorted(path.name for path in (where.folder / "engines").iterdir()) == ["cut-1", "whole"]
+    assert (where.folder / "cut-1.jsonl").is_file()
+
+
+def test_engines_without_a_speedup_are_refused(artifacts: ArtifactSet, root: Path) -> None:
+    with pytest.raises(UsageError, match="give a speedup, or leave engines out"):
+        stage(engines=3).requires(artifacts, context(root, "no-speedup"))
 
 
 def test_the_weights_that_stay_are_the_teachers(artifacts: ArtifactSet, root: Path) -> None:

@@ -99,7 +99,7 @@ def command(
 def _needs_torch() -> None:
     import importlib.util
 
-    needed = ("torch", "onnx", "onnxscript", "torch_pruning", "safetensors")
+    needed = ("torch", "onnx", "onnxscript", "safetensors")
     missing = [name for name in needed if not importlib.util.find_spec(name)]
     if missing:
         raise UsageError(f"compress needs {', '.join(missing)}; run: pip install 'edgekd[compress]'")
