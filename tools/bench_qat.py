@@ -7,7 +7,8 @@ tools quantize: by calibration on the same 256 images, and by training on the sa
 cosine and number of steps from there; both learn from labels alone, edgekd also from the float network as it does by
 default. Accuracy is that of OpenVINO's engine on all 10,000 test images, and of ONNX Runtime's for edgekd. FOLDER keeps
 a row for each seed of each style, which is not made again, and the engines of the first seed, whose latencies are
-measured in turns. Prints paired differences with their 95 % interval (Student's t over seeds).
+measured in turns. Prints paired differences with their 95 % interval (Student's t over seeds), and how surely one is at
+most 0.1 points below the other (Wilcoxon's signed ranks, one-sided: a single network that collapses says little there).
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy.stats import wilcoxon
 from torch import nn
 
 from edgekd.artifact import digest_of_path
@@ -63,6 +65,7 @@ STYLES = {
     "mobilenetv2": ModelSpec(name="mobilenetv2", options={"width": 0.35, "depth": 0.35, "head": 64}),
 }
 CALIBRATION, BATCH = 256, 64
+MARGIN = 0.1
 PAIRS = (
     ("edgekd PTQ", "NNCF PTQ"),
     ("edgekd QAT", "NNCF QAT"),
@@ -212,7 +215,9 @@ def told(rows: list[dict[str, Any]], style: str) -> None:
     names = [key for key in mine[0] if key not in {"style", "seed"}]
     print(f"{style}, {len(mine)} seeds: " + ", ".join(f"{n} {np.mean([r[n] for r in mine]):.2f}" for n in names))
     for first, second in PAIRS:
-        print(f"  {first} - {second}: {interval(np.array([one[first] - one[second] for one in mine]))}")
+        apart = np.array([one[first] - one[second] for one in mine])
+        held = wilcoxon(apart + MARGIN, alternative="greater").pvalue
+        print(f"  {first} - {second}: {interval(apart)}; more than {MARGIN} below: ruled out with p = {held:.4f}")
     for name in ("edgekd PTQ", "edgekd QAT", "edgekd QAT taught"):
         apart = [abs(one[name] - one[f"{name}, fake"]) for one in mine]
         print(f"  {name}, engine against fake-quantized network: at most {max(apart):.2f} points")
