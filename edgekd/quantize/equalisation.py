@@ -34,6 +34,8 @@ class _Link:
     tensors: tuple[str, ...]
     """Its result, and what is made of it before it is read."""
     readers: tuple[str, ...]
+    axis: int
+    """Of its channels: the last of what a linear layer makes, the second of what a convolution makes."""
 
 
 class Equalised(Network):
@@ -42,8 +44,9 @@ class Equalised(Network):
     def __init__(self, network: Network, samples: NDArray[Any], plan: Placement) -> None:
         self._network, self.operators = network, network.operators
         links = list(_links(network, plan))
-        ranges = _ranges(network, samples, [link.tensors[-1] for link in links])
+        ranges = _ranges(network, samples, {link.tensors[-1]: link.axis for link in links})
         self._factors: dict[str, Array] = {}
+        self._axes = {name: link.axis for link in links for name in link.tensors}
         layers = dict(network.layers)
         for link in links:
             columns = np.maximum.reduce([_columns(network.layers[name]) for name in link.readers])
@@ -60,8 +63,9 @@ class Equalised(Network):
             yield {name: x / self._along(name, x) if name in self._factors else x for name, x in batch.items()}
 
     def _along(self, name: str, x: Array) -> Array:
-        factors = self._factors[name]
-        return factors if x.ndim == 2 or x.shape[1] != len(factors) else factors.reshape(-1, *[1] * (x.ndim - 2))
+        shape = [1] * x.ndim
+        shape[self._axes[name]] = -1
+        return self._factors[name].reshape(shape)
 
 
 def _links(network: Network, plan: Placement) -> Iterator[_Link]:
@@ -72,15 +76,16 @@ def _links(network: Network, plan: Placement) -> Iterator[_Link]:
             tensors.append(end.name)
         readers = tuple(user.name for user in users)
         if readers and all(reader in plan.weights and network.layers[reader].collects for reader in readers):
-            yield _Link(name, tuple(tensors), readers)
+            yield _Link(name, tuple(tensors), readers, -1 if network.layers[name].geometry is None else 1)
 
 
-def _ranges(network: Network, samples: NDArray[Any], names: list[str]) -> dict[str, Array]:
+def _ranges(network: Network, samples: NDArray[Any], axes: Mapping[str, int]) -> dict[str, Array]:
+    """Return the largest value of each channel; `axes` tells by name where the channels of a tensor lie."""
     found: dict[str, Array] = {}
-    for batch in network.watch(samples, list(dict.fromkeys(names))):
+    for batch in network.watch(samples, list(axes)):
         for name, x in batch.items():
-            axis = tuple(at for at in range(x.ndim) if at != (1 if x.ndim > 2 else x.ndim - 1))
-            found[name] = np.maximum(found.get(name, np.float32(0)), np.abs(x).max(axis))
+            rows = np.abs(np.moveaxis(x, axes[name], -1)).reshape(-1, x.shape[axes[name]])
+            found[name] = np.maximum(found.get(name, np.float32(0)), rows.max(0))
     return found
 
 

@@ -77,6 +77,22 @@ def test_a_large_channel_no_longer_costs_the_others_their_steps() -> None:
     assert errors[1] < 0.5 * errors[0]
 
 
+def test_channels_of_a_sequence_are_its_last_axis() -> None:
+    torch.manual_seed(0)
+    layers = (nn.Linear(6, 8), nn.ReLU(), nn.Linear(8, 8), nn.ReLU(), nn.Linear(8, 3))
+    tokens = torch.randn(16, 8, 6, generator=torch.Generator().manual_seed(2))  # as many tokens as channels
+    plain = TorchNetwork(prepare(nn.Sequential(*layers).eval(), tokens[:2], SCHEMES["u8w7"]))
+    even = Equalised(plain, tokens.numpy(), plain.plan)
+    last = plain.plan.weights[-1]
+    made = []
+    for of in (plain, even):
+        layer = of.layers[last]
+        (batch,) = of.watch(tokens.numpy(), [layer.source])
+        made.append(batch[layer.source] @ layer.weight.T + layer.bias)
+    np.testing.assert_allclose(made[1], made[0], rtol=1e-4, atol=1e-5)
+    assert not np.allclose(even.layers[last].weight, plain.layers[last].weight)
+
+
 def test_what_tries_several_placements_is_refused(tmp_path: Path) -> None:
     config, target = CalibrationConfig(equalisation=True), targets.load("x86-avx2")
     with pytest.raises(UsageError, match="equalised weights are of one placement"):
