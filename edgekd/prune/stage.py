@@ -6,7 +6,6 @@ import logging
 from pathlib import Path
 from typing import ClassVar
 
-import numpy as np
 import torch
 from torch import nn
 
@@ -22,16 +21,13 @@ from edgekd.prune.cost import Cost
 from edgekd.prune.landing import Landing
 from edgekd.prune.measured import MeasuredShare
 from edgekd.prune.schedule import NothingToPruneError, Outcome, Recover, Schedule
-from edgekd.quantize.drafts import Drafts
+from edgekd.quantize.drafts import Drafts, images_of
 from edgekd.schema import Schema
 from edgekd.stage import Context, Stage
 from edgekd.train import checkpoint, data
 from edgekd.train.judging import judged
 
 log = logging.getLogger("edgekd")
-
-_IMAGES = 32
-"""Images that set the ranges of engines that are only measured, and are run in rotation."""
 
 
 class PruneStage(Stage[PruneConfig]):
@@ -105,8 +101,7 @@ class PruneStage(Stage[PruneConfig]):
         """Return what measures the last cut; None where the speedup is to be predicted, or the target is not here."""
         if not self.config.engines or context.elsewhere:
             return None
-        dataset = data.load(context.recipe.data)
-        images = data.normalised(dataset.calibration.take(np.arange(min(_IMAGES, len(dataset.calibration)))), dataset)
+        images = images_of(data.load(context.recipe.data))
         share = MeasuredShare(Drafts(context, costs.shipped_schemes(context), images), model)
         return Landing(whole, share, self.config.engines)
 

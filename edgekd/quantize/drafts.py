@@ -23,6 +23,17 @@ from edgekd.quantize.emission import freeze
 from edgekd.quantize.prepare import calibrate, prepare
 from edgekd.stage import Context
 from edgekd.target import FLOAT_SCHEMES
+from edgekd.train import data
+from edgekd.train.dataset import DataSet
+
+_IMAGES = 32
+"""Images that set quantization ranges and are run in rotation; latency hardly depends on which."""
+
+
+def images_of(dataset: DataSet) -> NDArray[np.float32]:
+    """Return the images drafts are built and measured with, normalised (N, C, H, W)."""
+    first = dataset.calibration.take(np.arange(min(_IMAGES, len(dataset.calibration))))
+    return data.normalised(first, dataset)
 
 
 @dataclass(frozen=True)

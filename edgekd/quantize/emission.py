@@ -16,6 +16,7 @@ from edgekd.errors import EdgekdError
 from edgekd.onnx_graph.integer_form import LARGEST_BIAS
 from edgekd.quantize.aten import arguments, aten, maker
 from edgekd.quantize.fake_quant import ActivationQuantizer, WeightQuantizer
+from edgekd.quantize.fold import per_channel
 from edgekd.quantize.tapping import Tap
 
 OPSET = 20
@@ -127,7 +128,7 @@ class IntegerWeight(nn.Module):
     def forward(self) -> Tensor:
         """Return the weight as floats."""
         if not torch.compiler.is_exporting():
-            return self.integers * self.scale.reshape(-1, *[1] * (self.integers.dim() - 1))
+            return self.integers * per_channel(self.scale, self.integers)
         inputs = (self.integers, self.scale, self.zero_point)
         return _operator("DequantizeLinear", inputs, {"axis": 0}, torch.float32, self.integers.shape)
 

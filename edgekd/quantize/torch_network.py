@@ -19,7 +19,7 @@ from edgekd.placement.scheme import Scheme
 from edgekd.quantize.aten import arguments, aten
 from edgekd.quantize.calibration import Integers, Stored, Weight
 from edgekd.quantize.fake_quant import ActivationQuantizer, WeightQuantizer
-from edgekd.quantize.fold import Norm
+from edgekd.quantize.fold import Norm, per_channel
 from edgekd.quantize.layer import Array, Geometry, Layer, two_axes
 from edgekd.quantize.network import Network
 
@@ -83,7 +83,7 @@ class TorchNetwork(Network):
             weight, bias = self.parameters(self.nodes[name])
             quantizer = self.weight_quantizer(name)
             quantizer.step.set(torch.from_numpy(found.steps))
-            steps = quantizer.step.value().reshape(-1, *[1] * (weight.dim() - 1))
+            steps = per_channel(quantizer.step.value(), weight)
             rounded = torch.from_numpy(found.integers).to(weight)
             with torch.no_grad():
                 weight.copy_(weight.clamp((rounded - _WITHIN) * steps, (rounded + _WITHIN) * steps))

@@ -5,8 +5,6 @@ from __future__ import annotations
 import logging
 from typing import Any, ClassVar, Literal
 
-import numpy as np
-
 from edgekd.artifact import ArtifactSet
 from edgekd.errors import BudgetError, UsageError
 from edgekd.models.kernels import macs
@@ -14,6 +12,7 @@ from edgekd.predict.features import step_of
 from edgekd.predict.limit import limit_ms
 from edgekd.predict.predictor import Predictor
 from edgekd.profile import Profile
+from edgekd.quantize.drafts import images_of
 from edgekd.schema import Field, Schema, write_json
 from edgekd.search.candidate import Candidate, candidate, spread
 from edgekd.search.choice import Feasibility, Judge, beyond_doubt
@@ -24,9 +23,6 @@ from edgekd.train import data
 from edgekd.train.dataset import DataSet
 
 log = logging.getLogger("edgekd")
-
-_IMAGES = 32
-"""Images that set quantization ranges and are run in rotation; latency hardly depends on which."""
 
 
 class SearchConfig(Schema):
@@ -69,8 +65,7 @@ class SearchStage(Stage[SearchConfig]):
         teacher = candidate("teacher", context.recipe.model, dataset.image_shape, dataset.classes)
         choices = _cheaper(teacher, self._candidates(context, dataset))
         path = context.folder / FILE
-        images = data.normalised(dataset.calibration.take(np.arange(min(_IMAGES, len(dataset.calibration)))), dataset)
-        bench = Bench(context, _schemes(context), images, dataset.classes, self.config.processes)
+        bench = Bench(context, _schemes(context), images_of(dataset), dataset.classes, self.config.processes)
         profile = bench.profile([teacher, *spread(teacher, choices, self.config.probes, _step(context))])
         write_json(profile, path)
         judge = self._judge(profile, context)
