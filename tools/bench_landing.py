@@ -11,6 +11,7 @@ is a fresh series of the engine that was kept, in turns with the whole network: 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -23,17 +24,19 @@ from edgekd.cli.progress import best_for_this_output
 from edgekd.disk import scratch
 from edgekd.measure import machine
 from edgekd.models.build import build
-from edgekd.models.kernels import kernels
 from edgekd.predict.features import step_of
-from edgekd.prune import allocator, criterion, surgery
-from edgekd.prune.allocator import Problem
+from edgekd.prune import allocator, criterion
 from edgekd.prune.cost import FilledMacs
+from edgekd.prune.cut import Cutter, perform
 from edgekd.prune.landing import land
 from edgekd.prune.measured import MeasuredShare
+from edgekd.prune.samples import Samples
 from edgekd.prune.trial import prunable
 from edgekd.quantize.drafts import Drafts
-from edgekd.recipe import ModelSpec, Recipe
+from edgekd.recipe import DataSpec, ModelSpec, Recipe
 from edgekd.stage import Context
+from edgekd.train import data
+from edgekd.train.dataset import DataSet
 
 SHAPE, CLASSES = (3, 64, 64), 10
 NETWORKS = {
@@ -58,21 +61,20 @@ def context(folder: Path) -> Context:
     return Context(folder, folder, folder, recipe, here, origin_is_device=True, progress=best_for_this_output())
 
 
-def cut(model: nn.Module, step: int, images: torch.Tensor):
+def choosing(model: nn.Module, step: int, dataset: DataSet) -> Callable[[float], tuple[nn.Module, float]]:
     """Return what gives a network within a share of the whole cost, and that share."""
     found, cost = prunable(model, SHAPE), FilledMacs(step)
-    judge = criterion.create("magnitude", {})
-    scores = {group.name: judge.score(group, model) for group in found.groups}
     units = {group.name: group.unit for group in found.groups}
     floors = allocator.floors(found.widths, 0.9, step, units)
-    chosen = allocator.create("latency", {})
-    whole = cost.of(kernels(model, SHAPE))
+    # Magnitude looks at no sample.
+    samples = Samples(dataset, 1, 1, seed=0)
+    cutter = Cutter(criterion.create("magnitude", {}), allocator.create("latency", {}), samples, cost, step)
+    within = cutter.chooser(model, found, floors)
+    whole = cost.of(found.kernels.whole)
 
-    def choose(limit: float) -> tuple[nn.Module, float]:
-        problem = Problem(scores, floors, step, lambda w: cost.of(found.kernels.at(w)), limit * whole, units)
-        widths = chosen.widths(problem)
-        kept = {name: allocator.kept(score, widths[name]) for name, score in scores.items()}
-        return surgery.apply(model, found.groups, kept, images), cost.of(found.kernels.at(widths)) / whole
+    def choose(share: float) -> tuple[nn.Module, float]:
+        cut = within(share * whole)
+        return perform(model, found, cut), cost.of(found.kernels.at(cut.widths)) / whole
 
     return choose
 
@@ -84,6 +86,7 @@ def main() -> None:
     parser.add_argument("--processes", type=int, default=5)
     given = parser.parse_args()
     images = np.random.default_rng(0).normal(size=(32, *SHAPE)).astype(np.float32)
+    dataset = data.load(DataSpec(name="mnist5k"))
     landed = 0
     for name in given.networks:
         torch.manual_seed(0)
@@ -94,7 +97,7 @@ def main() -> None:
                 schemes = (*run.target.schemes(), *run.target.float_schemes())
                 step = max(step_of(run.target, scheme) for scheme in schemes)
                 share = MeasuredShare(Drafts(run, schemes, images), model, given.processes)
-                built = land(goal, cut(model, step, torch.from_numpy(images[:2])), share)
+                built = land(goal, choosing(model, step, dataset), share)
                 again = share(built[0].network)
             error = again / goal - 1
             landed += abs(error) <= 0.05
