@@ -1,6 +1,6 @@
 """Quantization of trained networks by edgekd and by NNCF, with and without training; the built engines' own accuracy.
 
-    PYTHON -m tools.bench_qat FOLDER [--seeds 8] [--images 30000] [--qat-images 10000] [--styles resnet]
+    PYTHON -m tools.bench_qat FOLDER [--seeds 8] [--images 30000] [--qat-images 10000] [--styles resnet] [--processes 51]
 
 PYTHON is an interpreter that has edgekd[compress], nncf and Fashion-MNIST. Each seed trains a float network, which both
 tools quantize: by calibration on the same 256 images, and by training on the same batches with the same optimizer,
@@ -223,7 +223,7 @@ def told(rows: list[dict[str, Any]], style: str) -> None:
         print(f"  {name}, engine against fake-quantized network: at most {max(apart):.2f} points")
 
 
-def latencies(folder: Path) -> None:
+def latencies(folder: Path, processes: int) -> None:
     """Measure the engines of one network in turns, and print their latency by that of NNCF's after calibration."""
     engines = [
         Engine(place.name, "int8", runtime, found, digest_of_path(found))
@@ -238,7 +238,7 @@ def latencies(folder: Path) -> None:
             raw / "inputs.npy",
             OperatingPoint(),
             50,
-            processes=11,
+            processes=processes,
             raw=raw / "latency.jsonl",
             progress=best_for_this_output(),
             title="latency",
@@ -257,6 +257,7 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=30_000)
     parser.add_argument("--qat-images", type=int, default=10_000)
     parser.add_argument("--styles", default=",".join(STYLES))
+    parser.add_argument("--processes", type=int, default=51, help="of each engine whose latency is measured")
     given = parser.parse_args()
     given.folder.mkdir(parents=True, exist_ok=True)
     held = given.folder / "rows.jsonl"
@@ -272,7 +273,7 @@ def main() -> None:
                 file.write(json.dumps(rows[-1]) + "\n")
     for style in styles:
         told(rows, style)
-        latencies(given.folder / style)
+        latencies(given.folder / style, given.processes)
 
 
 if __name__ == "__main__":
