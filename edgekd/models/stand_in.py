@@ -24,6 +24,30 @@ class Skipped(nn.Module):
         return x
 
 
+class Nothing(nn.Module):
+    """Stands for a layer that was taken out whose output is added to something: gives a zero of its input's type.
+
+    For an attention of torch's it gives what these give, the zero and no weights.
+    """
+
+    in_proj_bias = None  # what torch's encoder layers look at before they take their fused path
+    batch_first = False
+
+    def __init__(self, *, attention: bool) -> None:
+        super().__init__()
+        self._attention = attention
+
+    @classmethod
+    def of(cls, module: nn.Module) -> Self:
+        """Return what stands for a module."""
+        return cls(attention=isinstance(module, nn.MultiheadAttention | OpenAttention))
+
+    def forward(self, x: Tensor, *_: Any, **__: Any) -> Tensor | tuple[Tensor, None]:
+        """Return zero, a scalar."""
+        zero = x.new_zeros(())
+        return (zero, None) if self._attention else zero
+
+
 class OpenAttention(nn.Module):
     """Stands for nn.MultiheadAttention, whose heads have to fill the width of its input: here they need not.
 
@@ -95,7 +119,11 @@ class OpenAttention(nn.Module):
         return [x.reshape(*x.shape[:2], self.num_heads, -1).transpose(1, 2) for x in found]
 
 
-STAND_INS: dict[str, type[Skipped | OpenAttention]] = {"skipped": Skipped, "open-attention": OpenAttention}
+STAND_INS: dict[str, type[Skipped | Nothing | OpenAttention]] = {
+    "skipped": Skipped,
+    "nothing": Nothing,
+    "open-attention": OpenAttention,
+}
 
 
 def replace(model: nn.Module, path: str, name: str) -> None:

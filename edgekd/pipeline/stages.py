@@ -11,6 +11,7 @@ from edgekd.errors import UsageError, suggestion
 from edgekd.export.stage import ExportStage
 from edgekd.measure.stage import MeasureStage
 from edgekd.predict.stage import PredictStage
+from edgekd.prune.cofi.stage import CofiStage
 from edgekd.prune.stage import PruneStage
 from edgekd.quantize.stage import QuantizeStage
 from edgekd.recipe import Recipe, Source
@@ -26,6 +27,7 @@ STAGES: tuple[type[Stage[Any]], ...] = (
     TeacherStage,  # the network that is to be compressed: trained once, or loaded
     DistillStage,  # trains the student under the teacher
     PruneStage,  # removes what costs most and matters least, recovers under the teacher
+    CofiStage,  # or: trains masks on an encoder's parts until a sparsity is reached, and cuts them (experimental)
     QuantizeStage,  # integers, as the target's runtimes want them
     ExportStage,  # one engine a network, arithmetic and runtime; each computes what its network computes
     MeasureStage,  # latency, memory and accuracy of the built engines
@@ -36,6 +38,7 @@ _PROMISES: dict[str, tuple[tuple[str, Format], ...]] = {
     "search": (("probes", "profile"), ("distilled", "choice")),
     "distill": (("distilled", "torch"),),
     "prune": (("pruned", "torch"),),
+    "cofi": (("pruned", "torch"),),
     "export": (("teacher", "onnx"),),
     "measure": (("measured", "profile"),),
 }

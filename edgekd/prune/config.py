@@ -47,6 +47,11 @@ class PruneConfig(Schema):
         description="residual blocks taken out whole before the first cut, those first that change least what they "
         "get (experimental)",
     )
+    sensitivity: bool = Field(
+        default=False,
+        description="before the first cut, note what the network gets right on validation when each group alone is cut "
+        "to a half and a quarter, and what that saves",
+    )
     steps: int = Field(default=1, ge=1, le=20, description="cuts, each by the same factor, with training in between")
     between_epochs: int = Field(default=2, ge=1, le=100_000, description="epochs of training between two cuts")
     recovery: TeachConfig | None = Field(

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 import torch.nn.functional as F
-from torch import nn
+from torch import Tensor, nn
 
 from edgekd.errors import EdgekdError
 from edgekd.models.example import example
@@ -75,8 +75,7 @@ class Cutter:
 
     def chooser(self, model: nn.Module, found: Prunable, floors: dict[str, int]) -> Callable[[float], Cut]:
         """Return what gives for a limit the channels that stay: within it, as far as the floors allow."""
-        self.criterion.observe(model, found.groups, self.samples, _cross_entropy)
-        scores = {group.name: self.criterion.score(group, model) for group in found.groups}
+        scores = self.scores(model, found)
         units = {group.name: group.unit for group in found.groups}
 
         def choose(limit: float) -> Cut:
@@ -87,6 +86,11 @@ class Cutter:
             return Cut(kept={name: allocation.kept(score, widths[name]) for name, score in scores.items()})
 
         return choose
+
+    def scores(self, model: nn.Module, found: Prunable) -> dict[str, Tensor]:
+        """Return the importance of each channel, (channels,), by group."""
+        self.criterion.observe(model, found.groups, self.samples, _cross_entropy)
+        return {group.name: self.criterion.score(group, model) for group in found.groups}
 
     def _landed(
         self, model: nn.Module, found: Prunable, chooser: Callable[[float], Cut], limit: float, landing: Landing

@@ -6,7 +6,7 @@ import logging
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Literal
 
@@ -23,6 +23,7 @@ from edgekd.prune.depth import influence, without
 from edgekd.prune.landing import Landing
 from edgekd.prune.samples import Samples, renew_statistics
 from edgekd.prune.selection import refuse_unfitting, selected
+from edgekd.prune.sensitivity import sensitivities
 from edgekd.prune.trial import Prunable, prunable
 from edgekd.schema import Field, Schema, read_json, write_json
 from edgekd.train import data
@@ -84,6 +85,9 @@ class Schedule:
         floors = allocator.floors(start, self.config.max_ratio, self.step, units)
         notes = self._reach(found, floors, whole, limit)
         cutter = self._cutter()
+        if self.config.sensitivity:
+            rows = sensitivities(model, found, cutter, partial(percent, dataset=self.dataset))
+            notes["sensitivity"] = "; ".join(row.text() for row in rows)
         before, widths = 0.0, start
         for number in range(1, self.config.steps + 1):
             place = folder / f"cut-{number:02d}"

@@ -6,18 +6,18 @@ import logging
 from pathlib import Path
 from typing import ClassVar
 
-import torch
 from torch import nn
 
 from edgekd.artifact import Artifact, ArtifactSet
 from edgekd.distill.teach import refuse_unknown, teach
 from edgekd.errors import EdgekdError, UsageError
 from edgekd.figure import Figure
-from edgekd.models.kernels import kernels, macs, parameters
+from edgekd.models.kernels import kernels
 from edgekd.prune import allocator, criterion
 from edgekd.prune import cost as costs
 from edgekd.prune.config import PruneConfig
 from edgekd.prune.cost import Cost
+from edgekd.prune.keeping import keep, newest_float
 from edgekd.prune.landing import Landing
 from edgekd.prune.measured import MeasuredShare
 from edgekd.prune.schedule import NothingToPruneError, Outcome, Recover, Schedule
@@ -25,7 +25,6 @@ from edgekd.quantize.drafts import Drafts, images_of
 from edgekd.schema import Schema
 from edgekd.stage import Context, Stage
 from edgekd.train import checkpoint, data
-from edgekd.train.judging import judged
 
 log = logging.getLogger("edgekd")
 
@@ -65,7 +64,7 @@ class PruneStage(Stage[PruneConfig]):
     def run(self, artifacts: ArtifactSet, context: Context) -> ArtifactSet:
         """Return the artifacts with `pruned/fp32/torch` added, or as they are when nothing has to go."""
         dataset = data.load(context.recipe.data)
-        parent = _newest_float(artifacts)
+        parent = newest_float(artifacts)
         model = checkpoint.load(context.path(parent))
         step = self.config.channel_step or costs.channel_step(context)
         cost = costs.cost(artifacts, context, step)
@@ -120,43 +119,19 @@ class PruneStage(Stage[PruneConfig]):
         return recover
 
     def _keep(self, outcome: Outcome, parent: Artifact, context: Context, cost: Cost, whole: float) -> Artifact:
-        dataset, model = data.load(context.recipe.data), outcome.model
-        folder = context.folder / "pruned"
-        probe = torch.from_numpy(data.recorded(dataset))
-        spec = checkpoint.describe(context.path(parent)).spec
-        checkpoint.save(model, folder, spec, dataset.input_shape, dataset.classes, probe)
-        now = kernels(model, dataset.input_shape)
+        model = outcome.model
+        now = kernels(model, data.load(context.recipe.data).input_shape)
         predicted = cost.figure(now)
-        origin = context.origin_here
-        cut = Figure(
-            name="accuracy_percent_cut",
-            value=outcome.accuracy_percent_cut,
-            origin=origin,
-            samples=len(dataset.validation),
-        )
-        counts = {"parameters": parameters(model), "macs": macs(now)}
-        figures = [
-            *judged(model, dataset, origin),
-            cut,
-            *(Figure(name=n, value=v, origin="counted") for n, v in counts.items()),
-        ]
+        figures: tuple[Figure, ...] = ()
         if predicted is not None:
-            figures += [predicted, Figure(name="speedup", value=whole / cost.of(now), origin="predicted")]
+            figures = (predicted, Figure(name="speedup", value=whole / cost.of(now), origin="predicted"))
         judges = f"criterion {self.config.criterion}, allocator {self.config.allocator}, cost in {cost.unit}"
-        return context.store(
-            folder,
-            network="pruned",
-            format="torch",
-            inputs=parent.inputs,
-            outputs=parent.outputs,
-            parents=(parent.key,),
+        return keep(
+            model,
+            outcome.accuracy_percent_cut,
+            parent,
+            context,
             made_by=self.name,
-            figures=tuple(figures),
+            figures=figures,
             notes={"judged_by": judges, **outcome.notes},
         )
-
-
-def _newest_float(artifacts: ArtifactSet) -> Artifact:
-    """Return the network to prune; one that an earlier round has pruned is not pruned again."""
-    unpruned = [artifact for artifact in artifacts.artifacts if artifact.network != "pruned"]
-    return ArtifactSet(artifacts=tuple(unpruned)).newest(scheme="fp32", written_as="torch")

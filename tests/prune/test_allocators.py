@@ -110,5 +110,5 @@ def test_what_is_lost_grows_and_the_last_channels_are_the_dearest() -> None:
 
 
 def test_unknown_names_are_refused() -> None:
-    with pytest.raises(UsageError, match="known: latency, uniform"):
+    with pytest.raises(UsageError, match="known: global-score, latency, uniform"):
         create("magic", {})

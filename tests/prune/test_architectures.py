@@ -13,11 +13,18 @@ import pytest
 import torch
 from torch import nn
 
+from edgekd.export.backend import BACKENDS
 from edgekd.export.onnx_file import write
 from edgekd.models.kernels import kernels, parameters
 from edgekd.models.stand_in import opened
+from edgekd.placement.graph import WEIGHTED
+from edgekd.placement.scheme import SCHEMES
 from edgekd.prune.surgery import apply
 from edgekd.prune.trial import Prunable, prunable
+from edgekd.quantize.emission import freeze
+from edgekd.quantize.layerwise import compare_layers
+from edgekd.quantize.prepare import calibrate, prepare
+from edgekd.quantize.torch_network import prepared
 from edgekd.recipe import ModelSpec
 from edgekd.train import checkpoint
 from tests.architectures import inputs, settled
@@ -36,8 +43,11 @@ EXPECTED = {
     "unet": (9, 0, 0, 0, 99),
     "shufflenet": (6, 0, 0, 2, 97),
     "detector": (12, 0, 0, 0, 99),
+    "efficientnet-lite0": (24, 0, 0, 9, 99),
 }
 """Groups of channels, attentions that lose heads and head width, removable blocks, least reachable MACs in %."""
+FIXED = {"detector": "boxes.0.1", "efficientnet-lite0": "_fc"}
+"""The output, where it is not made by `head`."""
 every_network = pytest.mark.parametrize("name", NAMES)
 every_share = pytest.mark.parametrize("share", SHARES)
 RELOAD = """
@@ -78,7 +88,7 @@ def test_no_group_became_fixed_in_silence(name: str) -> None:
     *counts, least = EXPECTED[name]
     assert [figures.groups, figures.heads, figures.head_widths, figures.blocks] == counts
     assert figures.macs_percent > least
-    assert figures.fixed == ("boxes.0.1" if name == "detector" else "head",)
+    assert figures.fixed == (FIXED.get(name, "head"),)
 
 
 @every_network
@@ -111,6 +121,22 @@ def test_its_onnx_file_answers_alike(name: str, share: float, tmp_path: Path) ->
     with torch.no_grad():
         expected = model(x).numpy()
     assert np.abs(answer - expected).max() <= 1e-4 * max(1.0, np.abs(expected).max())
+
+
+@pytest.mark.parametrize(
+    "name", ["shufflenet", *(pytest.param(name, marks=pytest.mark.slow) for name in NAMES if name != "shufflenet")]
+)
+def test_what_was_pruned_is_quantized_and_computed_in_integers(name: str, tmp_path: Path) -> None:
+    model, samples = settled_again(pruned(name, 0.5), name), inputs(name, 16)
+    module = prepare(model, samples[:2], SCHEMES["u8w7"])
+    calibrate(module, samples.numpy())
+    write(freeze(module), tmp_path / "m.onnx", tuple(samples.shape[1:]), samples.dtype)
+    assert max(compare_layers(module, tmp_path / "m.onnx", "onnxruntime", samples.numpy()[:8]).steps.values()) <= 1
+    decided = prepared(module)
+    backend = BACKENDS.get("onnxruntime")()
+    executed = backend.executed(backend.build(tmp_path / "m.onnx", tmp_path))
+    integer = [layer for layer in executed if layer.multiplies and layer.precision == "int8"]
+    assert len(integer) == sum(decided.operators[one].kind in WEIGHTED for one in decided.plan.integers) >= 5
 
 
 def settled_again(model: nn.Module, name: str) -> nn.Module:

@@ -24,11 +24,12 @@ from edgekd.quantize.emission import freeze
 from edgekd.quantize.layerwise import Layerwise, compare_layers
 from edgekd.quantize.prepare import calibrate, prepare
 from edgekd.quantize.torch_network import prepared
-from tests.architectures import ARCHITECTURES, inputs, settled
+from tests.architectures import ARCHITECTURES, PRETRAINED, inputs, settled
 from tests.export.running import RUNNING
 
 IN_ONNXRUNTIME = {"add": "QLinearAdd", "concat": "QLinearConcat"}
 COMPARED = 16
+NETWORKS = [*ARCHITECTURES, *(pytest.param(name, marks=pytest.mark.slow) for name in PRETRAINED)]
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,7 @@ def made(name: str, scheme: str, folder: Path) -> Made:
     return Made(name, module, folder / "model.onnx", samples.numpy())
 
 
-@pytest.fixture(scope="module", params=ARCHITECTURES)
+@pytest.fixture(scope="module", params=NETWORKS)
 def seven(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Made:
     return made(request.param, "u8w7", tmp_path_factory.mktemp("seven"))
 
@@ -87,7 +88,7 @@ def assert_same(network: Made, found: Layerwise) -> None:
     assert error.mean() < 0.05 * np.ptp(expected)
 
 
-@pytest.mark.parametrize("name", ARCHITECTURES)
+@pytest.mark.parametrize("name", NETWORKS)
 def test_eight_bit_weights_are_exact_where_there_are_integer_dot_products(name: str, tmp_path: Path) -> None:
     network = made(name, "u8w8", tmp_path)
 
@@ -100,7 +101,7 @@ def test_eight_bit_weights_are_exact_where_there_are_integer_dot_products(name: 
     assert_same(network, compare_layers(network.module, network.path, "", network.samples[:COMPARED], run))
 
 
-@pytest.mark.parametrize("name", ARCHITECTURES)
+@pytest.mark.parametrize("name", NETWORKS)
 def test_tensorrts_parser_and_builder_take_symmetric_integers(name: str, tmp_path: Path) -> None:
     pytest.importorskip("tensorrt_rtx")
     network = made(name, "s8", tmp_path)

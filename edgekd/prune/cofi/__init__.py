@@ -1,0 +1,1 @@
+"""Structured pruning of transformer encoders by trained masks (CoFi; Xia et al. 2022); experimental."""
