@@ -70,8 +70,8 @@ SETTINGS = {
     ),
     "mnist5k": Setting(
         {"name": "mnist5k", "augmentation": "affine"},
-        TeacherConfig(epochs=2, batch=64, learning_rate=0.1),
-        TeachConfig(epochs=1, batch=64, learning_rate=0.05),
+        TeacherConfig(epochs=4, batch=64, learning_rate=0.1),
+        TeachConfig(epochs=3, batch=64, learning_rate=0.05),
     ),
 }
 SHARE, MAX_RATIO = 0.3, 0.75
@@ -163,8 +163,7 @@ class Bench:
         """Return the predicted share at which the mean cut is measured to cost at most what the control's costs.
 
         Each series says by how much a prediction is off, and the next one goes by the mean of all: a line between two
-        of them, as the stage draws it, would follow the noise of a machine that is not quiet. Widths go in steps, so
-        the cuts cost a little less than is asked for.
+        of them, as the stage draws it, would follow the noise of a machine that is not quiet.
         """
         asked, off = SHARE, list[float]()
         for number in range(SERIES):
@@ -173,8 +172,17 @@ class Bench:
             ratio = float(np.mean(shares[: len(cuts)]) / np.mean(shares[len(cuts) :]))
             print(f"  {self.name} {name}: asked for {asked:.4f}, costs {ratio:.3f} of {CONTROL}", flush=True)
             off.append(ratio / self._predicted(cuts))
-            asked = 1 / float(np.mean(off))
+            asked = self._asked(choosers, 1 / float(np.mean(off)))
         return asked
+
+    def _asked(self, choosers: Sequence[Callable[[float], Cut]], goal: float) -> float:
+        """Return the largest share to ask for at which the cuts' mean is at most `goal`: widths go in steps."""
+        low, high = goal, 2 * goal
+        for _ in range(12):
+            middle = (low + high) / 2
+            within = self._predicted([choose(middle) for choose in choosers]) <= goal
+            low, high = (middle, high) if within else (low, middle)
+        return low
 
     def _predicted(self, cuts: Sequence[Cut]) -> float:
         """Return the mean of the shares that the cuts, one of each seed, are predicted to cost."""
