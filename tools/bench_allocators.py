@@ -5,10 +5,10 @@
 A ResNet-8 whose first layers cost most (32, 48 and 64 channels on 28x28 pixels) is trained once for every data set and
 seed. Widths rest on what a user has: a profile of probes that the stage `search` measures here. The uniform control is
 cut to a share of the whole network's measured latency, and every other allocator to what the control then costs: the
-cuts of all seeds are built untrained and measured, and the predicted share is chosen again until their mean is right.
+cuts of all seeds are built untrained and measured beside the control's, three times, and their mean is to cost no more.
 Then each is recovered alike under its teacher. A row is one cut: accuracy on test images right after it and after the
 recovery. In the end all cuts are measured anew in one interleaved series: the latencies of the table, and whether
-they are equal. FOLDER keeps teachers, profile, predicted shares, cuts and rows, and what is there is not made again.
+they are equal. FOLDER keeps teachers, profile, predicted shares and rows, and what is there is not made again.
 Prints a table for each data set, differences with their 95 % interval (Student's t over seeds). One thread, 40 minutes
 of one core; measuring wants a quiet machine.
 """

@@ -1,6 +1,6 @@
 """The chain of Fashion-MNIST: a trained ResNet pruned, recovered on 30,000 images and quantized; accuracy and latency.
 
-    python -m tools.bench_chain FOLDER [--chains half,third] [--seeds 1] [--processes 11]
+    python -m tools.bench_chain FOLDER [--chains third] [--seeds 1] [--processes 11]
 
 The network is the one of `recipes/fashion-mnist.yaml` (805,546 parameters, 72 million multiply-accumulate operations,
 110,000 augmented images of training). Every chain prunes it to a share of its fastest float engine's latency, as
@@ -66,10 +66,9 @@ class Chain:
     """Options of the prune stage."""
 
 
-RECOVERY = {"batch": 64, "learning_rate": 0.05}
 CHAINS = {
-    "0.34": Chain(0.34, {"recovery": {**RECOVERY, "epochs": 3}}),
-    "0.16": Chain(0.16, {"recovery": {**RECOVERY, "epochs": 3}}),
+    "third": Chain(0.34, {"recovery": {"epochs": 3, "batch": 32, "learning_rate": 0.02}}),
+    "seventh": Chain(0.15, {"recovery": {"epochs": 3, "batch": 32, "learning_rate": 0.05}}),
 }
 """By name; one epoch is 10,000 images."""
 
