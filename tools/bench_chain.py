@@ -25,15 +25,12 @@ from numpy.typing import NDArray
 
 from edgekd import target as targets
 from edgekd.artifact import ArtifactSet, digest_of_path
-from edgekd.budget import OperatingPoint
 from edgekd.cli.progress import best_for_this_output
-from edgekd.disk import scratch
 from edgekd.export.backend import BACKENDS
 from edgekd.export.onnx_file import write
 from edgekd.measure import machine
 from edgekd.measure.comparison import paired_ratio
 from edgekd.measure.engine import Engine
-from edgekd.measure.series import measure
 from edgekd.models.kernels import kernels, macs, parameters
 from edgekd.placement.scheme import scheme_named
 from edgekd.predict.predictor import measured_ms
@@ -48,6 +45,7 @@ from edgekd.stage import Context, Stage
 from edgekd.train import checkpoint, data
 from edgekd.train.evaluate import logits
 from edgekd.train.stage import TeacherStage
+from tools.in_turns import in_turns
 
 RECIPE = Path(__file__).parents[1] / "recipes" / "fashion-mnist.yaml"
 CALIBRATION = 256
@@ -151,20 +149,9 @@ def latencies(folder: Path, names: list[str], processes: int) -> dict[tuple[str,
         if (path := folder / "chains" / name / scheme / file).exists() and (name == WHOLE or scheme == "integers")
     ]
     dataset = data.load(context(folder, 1.0, 0).recipe.data)
-    with scratch("edgekd-bench") as raw:
-        np.save(raw / "inputs.npy", data.normalised(dataset.test, dataset)[:64])
-        series = measure(
-            engines,
-            raw / "inputs.npy",
-            OperatingPoint(),
-            50,
-            processes=processes,
-            raw=raw / "latency.jsonl",
-            progress=best_for_this_output(),
-            title="latency",
-        )
+    found = in_turns(engines, data.normalised(dataset.test, dataset), processes)
     keys = [(engine.network, engine.scheme, engine.runtime) for engine in engines]
-    records = dict(zip(keys, series.records, strict=True))
+    records = dict(zip(keys, found, strict=True))
     floats = [record for key, record in records.items() if key[:2] == (WHOLE, "float")]
     best = min(floats, key=lambda record: measured_ms(record, 50) or float("inf"))
     return {key: paired_ratio(record, best, 50, "latency_ratio_p50").text() for key, record in records.items()}

@@ -27,14 +27,12 @@ from torch import nn
 from edgekd import cache
 from edgekd import target as targets
 from edgekd.artifact import ArtifactSet, digest_of_path
-from edgekd.budget import OperatingPoint
 from edgekd.cli.progress import best_for_this_output
 from edgekd.disk import scratch
 from edgekd.distill.teach import TeachConfig, teach
 from edgekd.export.onnx_file import write
 from edgekd.measure.comparison import paired_ratio
 from edgekd.measure.engine import Engine
-from edgekd.measure.series import measure
 from edgekd.models.kernels import parameters
 from edgekd.profile import Kernel
 from edgekd.prune import allocator, criterion
@@ -60,6 +58,7 @@ from edgekd.train.evaluate import accuracy, logits
 from edgekd.train.stage import TeacherConfig, TeacherStage
 from edgekd.train.task import task_called
 from tools.bench_losses import interval
+from tools.in_turns import in_turns
 
 DATA = {"name": "python-topics", "options": {"tokens": 64}}
 MODEL = {"name": "text-encoder", "options": {"depth": 4, "width": 48, "heads": 4, "expansion": 4}}
@@ -176,24 +175,14 @@ def made(
 def latencies(networks: dict[str, nn.Module], dataset: DataSet, processes: int) -> Iterator[str]:
     """Measure the engines of networks in turns, and yield the ratio of each to the first."""
     with scratch("edgekd-bench") as folder:
-        np.save(folder / "inputs.npy", data.normalised(dataset.test, dataset)[:64])
         engines = []
         for name, network in networks.items():
             file = folder / f"{name.replace(', ', '-')}.onnx"
             write(network, file, dataset.input_shape, torch.int64)
             engines.append(Engine(name.replace(", ", "-"), "fp32", "onnxruntime", file, digest_of_path(file)))
-        series = measure(
-            engines,
-            folder / "inputs.npy",
-            OperatingPoint(),
-            50,
-            processes=processes,
-            raw=folder / "latency.jsonl",
-            progress=best_for_this_output(),
-            title="latency",
-        )
-    first = series.records[0]
-    for engine, record in zip(engines[1:], series.records[1:], strict=True):
+        records = in_turns(engines, data.normalised(dataset.test, dataset), processes)
+    first = records[0]
+    for engine, record in zip(engines[1:], records[1:], strict=True):
         ratio = paired_ratio(record, first, 50, "latency_ratio_p50")
         yield f"{engine.network}: {ratio.text()} of the latency of {engines[0].network}"
 

@@ -32,8 +32,6 @@ from scipy.stats import wilcoxon
 from torch import nn
 
 from edgekd.artifact import digest_of_path
-from edgekd.budget import OperatingPoint
-from edgekd.cli.progress import best_for_this_output
 from edgekd.disk import scratch
 from edgekd.distill.loss import create
 from edgekd.distill.objective import DistillObjective
@@ -41,7 +39,6 @@ from edgekd.export.backend import BACKENDS
 from edgekd.export.onnx_file import write
 from edgekd.measure.comparison import paired_ratio
 from edgekd.measure.engine import Engine
-from edgekd.measure.series import measure
 from edgekd.models.build import build
 from edgekd.placement.scheme import SCHEMES
 from edgekd.quantize.emission import freeze
@@ -59,6 +56,7 @@ from edgekd.train.evaluate import accuracy, logits
 from edgekd.train.loop import LoopConfig, train
 from edgekd.train.objective import Objective, Terms
 from tools.bench_losses import interval
+from tools.in_turns import in_turns
 
 SPEC = DataSpec(name="fashion-mnist", augmentation="crop-flip", augmentation_options={"padding": 2})
 STYLES = {
@@ -227,24 +225,14 @@ def told(rows: list[dict[str, Any]], style: str) -> None:
 def latencies(folder: Path, processes: int) -> None:
     """Measure the engines of one network in turns, and print their latency by that of NNCF's after calibration."""
     engines = [
-        Engine(place.name, "int8", runtime, found, digest_of_path(found))
+        Engine(place.name, "int8", runtime, path, digest_of_path(path))
         for place in sorted(folder.iterdir())
-        for runtime, found in (("openvino", place / "openvino"), ("onnxruntime", place / "model.onnx"))
-        if found.exists()
+        for runtime, path in (("openvino", place / "openvino"), ("onnxruntime", place / "model.onnx"))
+        if path.exists()
     ]
-    with scratch("edgekd-bench") as raw:
-        np.save(raw / "inputs.npy", data.normalised(data.load(SPEC).test, data.load(SPEC))[:64])
-        series = measure(
-            engines,
-            raw / "inputs.npy",
-            OperatingPoint(),
-            50,
-            processes=processes,
-            raw=raw / "latency.jsonl",
-            progress=best_for_this_output(),
-            title="latency",
-        )
-    records = dict(zip(((engine.network, engine.runtime) for engine in engines), series.records, strict=True))
+    dataset = data.load(SPEC)
+    found = in_turns(engines, data.normalised(dataset.test, dataset), processes)
+    records = dict(zip(((engine.network, engine.runtime) for engine in engines), found, strict=True))
     for (name, runtime), record in records.items():
         ratio = paired_ratio(record, records["NNCF PTQ", "openvino"], 50, "latency_ratio_p50")
         print(f"  {name}, {runtime}: {ratio.text()} of the latency of NNCF PTQ in openvino")
