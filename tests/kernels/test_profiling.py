@@ -20,7 +20,7 @@ from edgekd.measure import anchor, machine
 from edgekd.predict import known
 from edgekd.stage import Progress
 
-SECONDS = 30
+SECONDS = 60
 
 
 def run(command: object, *arguments: str) -> Result:
