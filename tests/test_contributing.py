@@ -184,11 +184,26 @@ class OneMore(Augmentation):
     "search space": '''
 """The two convolutions, wider and wider."""
 from edgekd.recipe import ModelSpec
-from edgekd.search.space import Space
+from edgekd.search.space import Axis, Space
 
 class OneMore(Space):
-    def choices(self):
-        return [ModelSpec(name="one-more", options={"width": self.aligned(8 * 2**n)}) for n in range(4)]
+    def axes(self):
+        return (Axis(4),)
+
+    def at(self, point):
+        return ModelSpec(name="one-more", options={"width": self.aligned(8 * 2 ** point[0])})
+
+    def macs(self, point):
+        return 4 ** point[0]
+''',
+    "sampler": '''
+"""One after the other."""
+from edgekd.search.sampler import Sampler
+
+class OneMore(Sampler):
+    def propose(self):
+        left = [point for point in self.grid.points() if self.is_left(point)]
+        return left[int(self.random.integers(len(left)))] if left else self.anywhere()
 ''',
     "meter": '''
 """How many files an engine has."""
@@ -258,6 +273,7 @@ KINDS = {
     "data set": "datasets",
     "augmentation": "augmentations",
     "search space": "spaces",
+    "sampler": "samplers",
     "meter": "meters",
     "fusion rules of a runtime": "fusions",
     "target device": "targets",

@@ -27,6 +27,7 @@ FOLDERS = {
     "edgekd.quantize.observer": "OBSERVERS",
     "edgekd.export.backend": "BACKENDS",
     "edgekd.search.space": "SPACES",
+    "edgekd.search.sampler": "SAMPLERS",
     "edgekd.measure.meter": "METERS",
     "edgekd.fuse.fusion": "FUSIONS",
 }

@@ -1,6 +1,6 @@
 """How near a pruned network's engine comes to the latency that was asked for, and how many engines that takes.
 
-    python -m tools.bench_landing [--networks resnet mobilenetv2 vit convnext] [--processes 15]
+    python -m tools.bench_landing [--networks resnet mobilenetv2 vit convnext] [--processes 9]
 
 Four networks are cut to 0.75, 0.5 and 0.25 of their measured latency on this machine, by the latency allocator with
 nothing measured before but the whole network: the first engine is a guess by filled multiplications, the next ones are
@@ -83,7 +83,7 @@ def main() -> None:
     """Cut, build, measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--networks", nargs="*", default=list(NETWORKS))
-    parser.add_argument("--processes", type=int, default=15)
+    parser.add_argument("--processes", type=int, default=9)
     given = parser.parse_args()
     images = np.random.default_rng(0).normal(size=(32, *SHAPE)).astype(np.float32)
     dataset = data.load(DataSpec(name="mnist5k"))

@@ -47,6 +47,8 @@ class Series:
     """Keys of the engines that answered NaN or infinity to some of the first inputs."""
     discarded: dict[str, int] = field(default_factory=dict)
     """How many blocks were measured again or could not be, by the reason."""
+    blocks: dict[str, tuple[float, ...]] = field(default_factory=dict)
+    """By engine key, the median of each block in ms, process by process: those of one place were taken in turns."""
 
 
 def measure(
@@ -168,6 +170,10 @@ def _told(records: list[EngineRecord], log: RawLog) -> Series:
         seconds_per_round=median(seconds) if seconds else 0.0,
         not_finite=tuple(key for key, found in processes.items() if not all(process["finite"] for process in found)),
         discarded=dict(discarded),
+        blocks={
+            key: tuple(median(block["ms"]) for process in found for block in process["blocks"])
+            for key, found in processes.items()
+        },
     )
 
 

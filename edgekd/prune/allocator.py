@@ -72,7 +72,7 @@ class Problem:
 class Allocator(ABC):
     """Chooses widths from the ladders until the predicted latency is within the limit, or nothing is left to take.
 
-    Deterministic; a tighter limit never makes a group wider.
+    Deterministic; a network that is within the limit stays as it is.
     """
 
     Config: ClassVar[type[Schema]]

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from torch import nn
 
-from edgekd.measure.comparison import paired_ratio
+from edgekd.measure.comparison import ratio_in_turns
 from edgekd.measure.engine import Engine
 from edgekd.models.kernels import kernels
 from edgekd.predict.predictor import measured_ms
@@ -31,8 +31,8 @@ class MeasuredShare:
 
     drafts: Drafts
     whole: nn.Module
-    processes: int = 15
-    """Of each engine that may be the fastest; medians of the same engine differ by 5 to 10 % between processes."""
+    processes: int = 9
+    """Of each engine that may be the fastest: the share is then known to about 1.5 % (docs/measuring.md)."""
     built: int = 0
     _engines: list[Engine] = field(default_factory=list)
 
@@ -45,7 +45,7 @@ class MeasuredShare:
         engines = [*self._engines, *self._contenders(network, name)]
         series = self.drafts.measured(engines, self.processes, f"{name}.jsonl", f"measure cut {self.built}, untrained")
         cut, whole = self._fastest(series.records, name), self._fastest(series.records, WHOLE)
-        return paired_ratio(cut, whole, self._percentile, "latency_ratio").value
+        return ratio_in_turns(series, cut.key, whole.key)
 
     def _contenders(self, network: nn.Module, name: str) -> list[Engine]:
         """Build a network's engines and return those that may be its fastest."""

@@ -7,10 +7,14 @@ from dataclasses import dataclass
 
 from edgekd.figure import Figure
 from edgekd.models.kernels import macs
+from edgekd.predict.features import step_of
+from edgekd.predict.limit import limit_ms
 from edgekd.predict.predictor import Predictor
+from edgekd.profile import Profile
 from edgekd.recipe import ModelSpec
 from edgekd.schema import Field, Schema
 from edgekd.search.candidate import Candidate, narrowest
+from edgekd.stage import Context
 
 
 class Row(Schema):
@@ -29,7 +33,7 @@ class Row(Schema):
     def text(self) -> str:
         """Return the row in words."""
         size = f"{self.macs / 1e6:.3g} MMACs, {self.parameters / 1e3:.3g}k parameters"
-        return f"{self.role} ({_options(self.spec)}; {size}): {self.latency.text()} ms, {self.scheme} on {self.runtime}"
+        return f"{self.role} ({in_words(self.spec)}; {size}): {self.latency.text()} ms, {self.scheme} on {self.runtime}"
 
 
 class Feasibility(Schema):
@@ -67,6 +71,21 @@ class Judge:
     correction: float
     prune_speedup: float
     margin: float
+
+    @classmethod
+    def of(cls, profile: Profile, context: Context, prune_speedup: float | None, margin: float) -> Judge:
+        """Return who judges by the measured probes of a run."""
+        budget = context.recipe.budget
+        expected = 1.5 if "prune" in context.recipe.stages else 1.0
+        return cls(
+            Predictor.fit(profile, context.target, budget.percentile),
+            schemes(context),
+            step(context),
+            limit_ms(budget, profile),
+            context.correction,
+            prune_speedup or expected,
+            margin,
+        )
 
     def row(self, role: str, candidate: Candidate) -> Row:
         """Return what a candidate is predicted to cost."""
@@ -120,6 +139,17 @@ class Judge:
         )
 
 
+def schemes(context: Context) -> list[str]:
+    """Return the arithmetic the shipped network may use: integers only where the recipe quantizes."""
+    integers = context.target.schemes() if "quantize" in context.recipe.stages else ()
+    return [*context.target.float_schemes(), *integers]
+
+
+def step(context: Context) -> int:
+    """Return the channel step that suits every arithmetic the network may end in."""
+    return max(step_of(context.target, scheme) for scheme in schemes(context))
+
+
 def beyond_doubt(predicted: Figure) -> float:
     """Return the latency below which a limit lies clearly under a prediction.
 
@@ -130,5 +160,6 @@ def beyond_doubt(predicted: Figure) -> float:
     return predicted.value * (predicted.value / upper) ** 2
 
 
-def _options(spec: ModelSpec) -> str:
+def in_words(spec: ModelSpec) -> str:
+    """Return a network's name and options."""
     return f"{spec.name or spec.factory} " + ", ".join(f"{key} {value}" for key, value in spec.options.items())

@@ -3,12 +3,32 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import product
 from typing import Any
 
 from edgekd.plugins import PluginFolder
 from edgekd.recipe import ModelSpec
 from edgekd.schema import Field, Schema, from_mapping
+
+Point = tuple[int, ...]
+"""A network of a space: the position of its choice on each axis."""
+
+
+@dataclass(frozen=True)
+class Axis:
+    """One decision of a space."""
+
+    size: int
+    """How many choices there are."""
+    ordered: bool = True
+    """Whether neighbouring choices are alike, as widths are and operators are not."""
+
+
+def points(axes: Sequence[Axis]) -> Iterator[Point]:
+    """Yield every combination of choices."""
+    return product(*(range(axis.size) for axis in axes))
 
 
 class Space(ABC):
@@ -29,8 +49,21 @@ class Space(ABC):
         self.teacher = teacher
 
     @abstractmethod
+    def axes(self) -> tuple[Axis, ...]:
+        """Return the decisions a network of the space consists of."""
+
+    @abstractmethod
+    def at(self, point: Point) -> ModelSpec:
+        """Return the network of these choices; several points may be the same one."""
+
+    @abstractmethod
+    def macs(self, point: Point) -> float:
+        """Return about how much a network multiplies, in any unit; first and last layer may be left out."""
+
     def choices(self) -> Sequence[ModelSpec]:
-        """Return every network of the space once, by growing multiplications (first and last layer may be left out)."""
+        """Return every network of the space once, by growing multiplications."""
+        found = sorted(points(self.axes()), key=lambda point: (self.macs(point), point))
+        return list({spec.model_dump_json(): spec for spec in map(self.at, found)}.values())
 
     def smallest(self) -> ModelSpec:
         """Return the cheapest choice."""

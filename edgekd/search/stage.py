@@ -8,14 +8,12 @@ from typing import Any, ClassVar, Literal
 from edgekd.artifact import ArtifactSet
 from edgekd.errors import BudgetError, UsageError
 from edgekd.models.kernels import macs
-from edgekd.predict.features import step_of
-from edgekd.predict.limit import limit_ms
-from edgekd.predict.predictor import Predictor
 from edgekd.profile import Profile
 from edgekd.quantize.drafts import images_of
-from edgekd.schema import Field, Schema, write_json
+from edgekd.recipe import Recipe
+from edgekd.schema import Field, Schema, from_mapping, write_json
 from edgekd.search.candidate import Candidate, candidate, spread
-from edgekd.search.choice import Feasibility, Judge, beyond_doubt
+from edgekd.search.choice import Feasibility, Judge, beyond_doubt, schemes, step
 from edgekd.search.probes import FILE, Bench
 from edgekd.search.space import Space, create
 from edgekd.stage import Context, Stage
@@ -40,6 +38,19 @@ class SearchConfig(Schema):
     )
     margin: float = Field(default=0.95, gt=0, le=1, description="share of the latency limit to aim at")
 
+    @classmethod
+    def of(cls, recipe: Recipe) -> SearchConfig:
+        """Return what a recipe says about this stage."""
+        return from_mapping(cls, recipe.stages.get("search", {}), "stages.search")
+
+    def space_of(self, context: Context) -> Space:
+        """Return the networks to choose from; raises UsageError for an unknown space or option."""
+        return create(self.space, self.space_options, context.recipe.model, step(context))
+
+    def judge_of(self, profile: Profile, context: Context) -> Judge:
+        """Return who judges candidates by the measured probes of a run."""
+        return Judge.of(profile, context, self.prune_speedup, self.margin)
+
 
 class SearchStage(Stage[SearchConfig]):
     """Chooses the student: artifacts `probes` (a profile) and, unless the student is the teacher, a choice."""
@@ -57,7 +68,7 @@ class SearchStage(Stage[SearchConfig]):
                 "stage search: student 'auto' needs latency_ms or latency_ratio in the budget; "
                 "or name the student in stages.distill.student"
             )
-        self._space(context)
+        self.config.space_of(context)
 
     def run(self, artifacts: ArtifactSet, context: Context) -> ArtifactSet:
         """Measure the probes, unless an earlier round of this run did, and choose."""
@@ -65,10 +76,10 @@ class SearchStage(Stage[SearchConfig]):
         teacher = candidate("teacher", context.recipe.model, dataset.image_shape, dataset.classes)
         choices = _cheaper(teacher, self._candidates(context, dataset))
         path = context.folder / FILE
-        bench = Bench(context, _schemes(context), images_of(dataset), dataset.classes, self.config.processes)
-        profile = bench.profile([teacher, *spread(teacher, choices, self.config.probes, _step(context))])
+        bench = Bench(context, schemes(context), images_of(dataset), dataset.classes, self.config.processes)
+        profile = bench.profile([teacher, *spread(teacher, choices, self.config.probes, step(context))])
         write_json(profile, path)
-        judge = self._judge(profile, context)
+        judge = self.config.judge_of(profile, context)
         chosen = judge.choose(choices) if self.config.student == "auto" else None
         table = judge.feasibility(choices, teacher, chosen)
         write_json(table, context.folder / "feasibility.json")
@@ -112,7 +123,7 @@ class SearchStage(Stage[SearchConfig]):
         raise error
 
     def _candidates(self, context: Context, dataset: DataSet) -> list[Candidate]:
-        specs = self._space(context).choices()
+        specs = self.config.space_of(context).choices()
         with context.progress.task("size up the students", len(specs)) as advance:
             found = []
             for number, spec in enumerate(specs):
@@ -120,35 +131,8 @@ class SearchStage(Stage[SearchConfig]):
                 advance(1)
         return sorted(found, key=lambda c: macs(c.kernels))
 
-    def _space(self, context: Context) -> Space:
-        return create(self.config.space, self.config.space_options, context.recipe.model, _step(context))
-
-    def _judge(self, profile: Profile, context: Context) -> Judge:
-        budget = context.recipe.budget
-        expected = 1.5 if "prune" in context.recipe.stages else 1.0
-        return Judge(
-            Predictor.fit(profile, context.target, budget.percentile),
-            _schemes(context),
-            _step(context),
-            limit_ms(budget, profile),
-            context.correction,
-            self.config.prune_speedup or expected,
-            self.config.margin,
-        )
-
 
 def _cheaper(teacher: Candidate, candidates: list[Candidate]) -> list[Candidate]:
     """Return the candidates that multiply no more than the teacher; the first one where all do."""
     most = macs(teacher.kernels)
     return [c for c in candidates if macs(c.kernels) <= most] or candidates[:1]
-
-
-def _schemes(context: Context) -> list[str]:
-    """Return the arithmetic the shipped network may use: integers only where the recipe quantizes."""
-    integers = context.target.schemes() if "quantize" in context.recipe.stages else ()
-    return [*context.target.float_schemes(), *integers]
-
-
-def _step(context: Context) -> int:
-    """Return the channel step that suits every arithmetic the network may end in."""
-    return max(step_of(context.target, scheme) for scheme in _schemes(context))

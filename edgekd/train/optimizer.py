@@ -41,6 +41,11 @@ class LoopConfig(Schema):
         default="never", description="auto: torch.compile where 20 timed steps say that it pays within this training"
     )
 
+    @property
+    def times(self) -> int:
+        """Return how many trainings like this one a stage does."""
+        return 1
+
 
 class Optimizer(ABC):
     """Contract of an optimizer: builds one of torch's over parameter groups."""

@@ -6,8 +6,8 @@ import pytest
 from edgekd.budget import OperatingPoint
 from edgekd.errors import MeasurementError
 from edgekd.figure import Figure
-from edgekd.measure.comparison import bootstrap_ratio, fastest_teacher, paired_ratio
-from edgekd.measure.series import figure
+from edgekd.measure.comparison import bootstrap_ratio, fastest_teacher, paired_ratio, ratio_in_turns
+from edgekd.measure.series import Series, figure
 from edgekd.profile import EngineRecord
 
 
@@ -106,3 +106,37 @@ def test_predictions_are_compared_by_their_share_of_the_teacher_or_without_bound
     assert (between.value, between.lower, between.upper, between.confidence) == (0.5, None, None, None)
     with pytest.raises(MeasurementError, match="not measured together"):
         paired_ratio(one, _record("teacher", "fp32", "a", [1.0] * 11), 90, "r")
+
+
+def _restless(
+    random: np.random.Generator, processes: int, blocks: int = 8
+) -> tuple[Series, EngineRecord, EngineRecord]:
+    """Measure 0.4 and 1 ms in turns on a machine that is now and then three tenths slower, for a few blocks."""
+    slow, speeds = False, []
+    for _ in range(processes * blocks * 2):
+        slow ^= bool(random.random() < 0.15)
+        speeds.append(1.3 if slow else 1.0)
+    taken = np.array(speeds).reshape(processes, blocks, 2) * random.normal(1, 0.02, (processes, blocks, 2))
+    times = {"s/fp32/a": 0.4 * taken[..., 0], "t/fp32/a": taken[..., 1]}
+    one, other = (
+        _record(key[0], "fp32", "a", [float(ms) for ms in np.median(found, axis=1)]) for key, found in times.items()
+    )
+    told = {key: tuple(float(ms) for ms in found.reshape(-1)) for key, found in times.items()}
+    return Series([one, other], {}, blocks=told), one, other
+
+
+def test_blocks_taken_in_turns_tell_a_ratio_more_sharply_on_a_machine_that_changes_its_speed() -> None:
+    random = np.random.default_rng(0)
+    sharp, plain = [], []
+    for _ in range(200):
+        series, one, other = _restless(random, processes=9)
+        sharp.append(ratio_in_turns(series, one.key, other.key))
+        plain.append(paired_ratio(one, other, 90, "r").value)
+    assert np.mean(sharp) == pytest.approx(0.4, rel=0.005)
+    assert np.std(sharp) < 0.6 * np.std(plain)
+
+
+def test_a_ratio_in_turns_needs_both_engines() -> None:
+    series, one, _ = _restless(np.random.default_rng(0), processes=1)
+    with pytest.raises(MeasurementError, match="'other/fp32/a' was not measured; the series holds s/fp32/a, t/fp32/a"):
+        ratio_in_turns(series, one.key, "other/fp32/a")

@@ -11,7 +11,7 @@ from edgekd.connection.child import Child
 from edgekd.connection.connection import Connection, local
 from edgekd.errors import MeasurementError, UsageError
 from edgekd.measure import series
-from edgekd.measure.comparison import fastest_teacher, paired_ratio
+from edgekd.measure.comparison import fastest_teacher, paired_ratio, ratio_in_turns
 from edgekd.measure.series import Engine, Series, looks_of, measure
 from edgekd.measure.turns import blocks_needed
 from edgekd.stage import Progress
@@ -58,6 +58,8 @@ def test_a_series_tells_the_heavy_engine_from_the_light_one(folder: Path, tmp_pa
         assert paired_ratio(light, teacher, 90, "ratio").value < 0.7
         assert light.figure("latency_ms_p90").origin == "host"
         assert light.figure("latency_ms_p90").samples == 2
+        assert len(found.blocks[light.key]) == len(found.blocks[teacher.key]) == 2 * blocks_needed(90)
+        assert ratio_in_turns(found, light.key, teacher.key) < 0.7
         assert light.figure("latency_ms_p90").upper is None  # two processes give no bound
         for low, high in zip(light.per_process["latency_ms_p50"], light.per_process["latency_ms_p90"], strict=True):
             assert 0 < low <= high

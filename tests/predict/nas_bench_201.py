@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 Array = NDArray[np.float64]
 
 TABLE = Path(__file__).parents[1] / "data" / "nas_bench_201" / "latency_ms.csv.gz"
+NASWOT = TABLE.with_name("naswot.csv.gz")
 OPERATORS = ("none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3", "avg_pool_3x3")
 EDGES = ((0, 1), (0, 2), (1, 2), (0, 3), (1, 3), (2, 3))
 CPUS = ("raspi4", "pixel2", "samsung_a50", "essential_ph_1", "gold_6226", "silver_4114", "silver_4210r")
@@ -46,16 +47,28 @@ def features() -> tuple[Array, tuple[Array, ...]]:
 
     Some runtimes compute operators whose result nobody uses, others remove them: both ways of counting are features.
     """
-    written = cells()
-    live = np.array([_used(cell, forwards=True) for cell in written])
+    written, alive = cells(), live()
     wanted = np.array([_used(cell, forwards=False) for cell in written])
-    counts = [np.stack([(ops == kind).sum(axis=1) for kind in range(1, 5)], axis=1) for ops in (live, written, wanted)]
-    joins = np.stack([_joins(live), _joins(written)], axis=1)
-    paths = np.array([[_longest(cell, weights) for weights in ((1, 1, 1), (0, 1, 0), (1, 3, 1))] for cell in live])
-    some = np.stack([live.any(axis=1), (live > 0).sum(axis=1)], axis=1)
+    counts = [np.stack([(ops == kind).sum(axis=1) for kind in range(1, 5)], axis=1) for ops in (alive, written, wanted)]
+    joins = np.stack([_joins(alive), _joins(written)], axis=1)
+    paths = np.array([[_longest(cell, weights) for weights in ((1, 1, 1), (0, 1, 0), (1, 3, 1))] for cell in alive])
+    some = np.stack([alive.any(axis=1), (alive > 0).sum(axis=1)], axis=1)
     summed = np.concatenate([np.ones((len(written), 1)), *counts, joins], axis=1).astype(np.float64)
     shape = np.concatenate([*counts, joins, paths, some], axis=1).astype(np.float64)
-    return summed, (shape, _one_hot(written), _one_hot(live))
+    return summed, (shape, _one_hot(written), _one_hot(alive))
+
+
+@lru_cache(maxsize=1)
+def live() -> NDArray[np.intp]:
+    """Return every cell without the operators that its output does not use or its input does not reach, (15625, 6)."""
+    return np.array([_used(cell, forwards=True) for cell in cells()])
+
+
+@lru_cache(maxsize=1)
+def naswot() -> Array:
+    """Return a score of every cell that ranks like accuracy, higher is better, (15625,); tools/write_naswot.py."""
+    with gzip.open(NASWOT, "rt", encoding="utf-8") as stream:
+        return np.array([row[1] for row in csv.reader(stream)][1:], np.float64)
 
 
 def _used(cell: Sequence[int], *, forwards: bool) -> list[int]:

@@ -6,12 +6,9 @@ import math
 
 from torch import Tensor, nn
 
+from edgekd.models.bottlenecks import STAGES
 from edgekd.models.network import Network, image
 from edgekd.schema import Field, Schema
-
-# Table 2 of the paper (channels, repeats, stride) with strides of 1 in the first two rows, as images are small.
-_STAGES = ((16, 1, 1), (24, 2, 1), (32, 3, 2), (64, 4, 2), (96, 3, 1), (160, 3, 2), (320, 1, 1))
-
 
 _Stage = tuple[int, int, int, int]
 """Channels, repeats, stride, expansion."""
@@ -83,7 +80,7 @@ class MobileNetV2(Network):
         """Return the module; 1.7M parameters at the default size."""
         stages = [
             (self._channels(channels), max(1, math.ceil(repeats * self.config.depth)), stride, self._expansion(stage))
-            for stage, (channels, repeats, stride) in enumerate(_STAGES)
+            for stage, (channels, repeats, stride) in enumerate(STAGES)
         ]
         return _Module(self._channels(32), stages, self._channels(self.config.head), image(input_shape)[0], classes)
 

@@ -1,5 +1,8 @@
 """Greedy knapsack: the block of channels with the least importance lost per predicted millisecond saved goes first.
 
+What the last block saved beyond the limit is then filled: the block with the most importance per millisecond comes back
+first, until none fits.
+
 The resource view of pruning (NetAdapt, Yang et al. 2018; HALP, Shen et al. 2022): a channel is worth its importance
 divided by what it costs on the target, and the cost of a channel is a staircase with the target's step.
 """
@@ -14,7 +17,7 @@ from edgekd.schema import Schema
 
 
 class Latency(Allocator):
-    """Takes one block at a time; the order does not depend on the limit, so a tighter limit only goes further."""
+    """Takes one block at a time and leaves no room that a block would fit into."""
 
     class Config(Schema):
         """No options."""
@@ -42,7 +45,7 @@ class Latency(Allocator):
             widths[best.name], latency = best.width, best.latency
             if (following := _move(problem, widths, latency, best.name)) is not None:
                 heappush(queue, following)
-        return widths
+        return _filled(problem, widths, latency)
 
 
 class _Move(NamedTuple):
@@ -54,6 +57,23 @@ class _Move(NamedTuple):
     width: int
     latency: float
     """Of the network afterwards."""
+
+
+def _filled(problem: Problem, widths: dict[str, int], latency: float) -> dict[str, int]:
+    """Return the widths with blocks put back as long as one fits."""
+    while True:
+        found = []
+        for name, width in widths.items():
+            for wider in reversed([rung for rung in problem.ladders[name] if rung > width]):
+                after = problem.latency_ms({**widths, name: wider})
+                if after > problem.limit_ms:
+                    break
+                regained = problem.lost(name, width) - problem.lost(name, wider)
+                found.append((regained / max(after - latency, 1e-9 * latency), name, wider, after))
+        if not found:
+            return widths
+        _, name, wider, latency = max(found)
+        widths = {**widths, name: wider}
 
 
 def _best(problem: Problem, widths: dict[str, int], latency: float, queue: list[_Move]) -> _Move | None:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from itertools import product
+from functools import cached_property
 from typing import Annotated
 
 from edgekd.models.network import NETWORKS
 from edgekd.recipe import ModelSpec
 from edgekd.schema import Field, field_validator, from_mapping
-from edgekd.search.space import Space
+from edgekd.search.space import Axis, Point, Space
 
 _Factor = Annotated[float, Field(gt=0, le=16)]
 
@@ -46,29 +45,40 @@ class ResNetSpace(Space):
 
     config: Config
 
-    def choices(self) -> Sequence[ModelSpec]:
-        """Return every depth with every width, without repetition."""
-        depth, channels = self._of_teacher()
-        depths = [d for d in self.config.depths if d <= depth] or [min(self.config.depths)]
-        shapes = product(depths, self.config.multipliers, self.config.growths)
-        found = {(d, tuple(self.aligned(c * m * g**k) for k, c in enumerate(channels))) for d, m, g in shapes}
-        return [
-            ModelSpec(name="resnet", options={"depth": d, "channels": list(widths)})
-            for d, widths in sorted(found, key=lambda choice: (_macs(*choice), choice))
-        ]
+    def axes(self) -> tuple[Axis, ...]:
+        """Return depth, width, and how fast the width grows."""
+        return tuple(Axis(len(axis)) for axis in (self._depths, self.config.multipliers, self.config.growths))
 
+    def at(self, point: Point) -> ModelSpec:
+        """Return the network of these choices; narrow ones may be the same when rounded to the step."""
+        depth, widths = self._shape(point)
+        return ModelSpec(name="resnet", options={"depth": depth, "channels": list(widths)})
+
+    def macs(self, point: Point) -> float:
+        """Return the multiplications of the residual blocks per pixel of the input."""
+        depth, channels = self._shape(point)
+        total, inputs = 0.0, channels[0]
+        for stage, width in enumerate(channels):
+            shortcut = inputs * width if stage else 0
+            total += (9 * inputs * width + 9 * (2 * ((depth - 2) // 6) - 1) * width**2 + shortcut) / 4**stage
+            inputs = width
+        return total
+
+    def _shape(self, point: Point) -> tuple[int, tuple[int, ...]]:
+        multiplier, growth = self.config.multipliers[point[1]], self.config.growths[point[2]]
+        _, channels = self._of_teacher
+        widths = tuple(self.aligned(width * multiplier * growth**k) for k, width in enumerate(channels))
+        return self._depths[point[0]], widths
+
+    @cached_property
+    def _depths(self) -> list[int]:
+        """Return the depths, no deeper than the teacher."""
+        deepest, _ = self._of_teacher
+        return [depth for depth in self.config.depths if depth <= deepest] or [min(self.config.depths)]
+
+    @cached_property
     def _of_teacher(self) -> tuple[int, tuple[int, ...]]:
         family = NETWORKS.get("resnet").Config
         own = self.teacher.name == "resnet"
         config = from_mapping(family, self.teacher.options if own else {}, "options of model 'resnet'").plain()
         return (config["depth"] if own else max(self.config.depths)), tuple(config["channels"])
-
-
-def _macs(depth: int, channels: tuple[int, ...]) -> float:
-    """Return the multiplications of the residual blocks per pixel of the input."""
-    total, inputs = 0.0, channels[0]
-    for stage, width in enumerate(channels):
-        shortcut = inputs * width if stage else 0
-        total += (9 * inputs * width + 9 * (2 * ((depth - 2) // 6) - 1) * width**2 + shortcut) / 4**stage
-        inputs = width
-    return total

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import pytest
+import torch
 
 from edgekd.prune.allocator import Problem, create
 from tests.prune.test_allocators import problem
@@ -39,3 +40,24 @@ def test_steps_over_a_width_that_saves_nothing() -> None:
     widths = create("latency", {}).widths(stairs)
     assert staircase(widths) == 40
     assert all(width % 8 == 0 for width in widths.values())
+
+
+@pytest.mark.parametrize("name", ["residual", "resnet", "mobilenetv2"])
+@pytest.mark.parametrize("share", [0.2, 0.5, 0.8])
+def test_leaves_no_room_that_a_block_would_fit_into(name: str, share: float) -> None:
+    asked = problem(name, share)
+    widths = create("latency", {}).widths(asked)
+    for group, width in widths.items():
+        wider = min((rung for rung in asked.ladders[group] if rung > width), default=None)
+        assert wider is None or asked.latency_ms({**widths, group: wider}) > asked.limit_ms
+
+
+def test_of_blocks_that_fit_the_one_worth_most_for_its_cost_comes_back() -> None:
+    """The first group is dear and goes first, by more than it has to; the room is enough for the other one only."""
+    scores = {"dear": torch.full((2,), 0.5), "cheap": torch.tensor([1.0, 0.4]), "dull": torch.tensor([1.0, 0.01])}
+
+    def cost(widths: dict[str, int]) -> float:
+        return 10 * widths["dear"] + widths["cheap"] + widths["dull"]
+
+    asked = Problem(scores, {"dear": 1, "cheap": 1, "dull": 1}, 1, cost, 13.0)
+    assert create("latency", {}).widths(asked) == {"dear": 1, "cheap": 2, "dull": 1}

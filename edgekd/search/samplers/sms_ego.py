@@ -1,0 +1,112 @@
+"""Gaussian processes of the costs; the network whose hopeful costs enlarge the hypervolume most (SMS-EGO).
+
+Ponweiser et al. 2008, Multiobjective Optimization on a Limited Budget of Evaluations Using Model-Assisted S-Metric
+Selection. Ours: several networks between two fits, and outliers clipped. Costs are taken as they are told: who looks at
+ratios tells logarithms.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgekd.errors import UsageError
+from edgekd.predict.gaussian_process import GaussianProcess, standardised
+from edgekd.schema import Field, Schema
+from edgekd.search.front import gains
+from edgekd.search.sampler import Grid, Sampler
+from edgekd.search.space import Point
+
+Array = NDArray[np.float64]
+
+_FAR_OUT = 3.0
+"""Interquartile ranges from the median."""
+_FAR = 1.1
+"""The reference point, in ranges of the costs seen, so that the front's ends count too."""
+
+
+class SmsEgo(Sampler):
+    """One cost or two; begins with random networks. Raises UsageError for more costs."""
+
+    class Config(Schema):
+        """Options."""
+
+        startup: int = Field(default=15, ge=4, le=10_000, description="random networks before it models anything")
+        every: int = Field(default=5, ge=1, le=1000, description="networks told before it fits again")
+        hope: float = Field(default=0.5, ge=0, le=10, description="standard deviations below the mean it hopes for")
+        pool: int = Field(
+            default=20_000, ge=10, le=200_000, description="networks it chooses among; a larger space is sampled"
+        )
+
+    config: Config
+
+    def __init__(self, config: Schema, grid: Grid, costs: int, seed: int) -> None:
+        super().__init__(config, grid, costs, seed)
+        if costs > 2:
+            raise UsageError(f"sampler 'sms-ego' weighs one cost or two, not {costs}; take nsga2 or random")
+        self._queue: list[Point] = []
+        self._fitted = 0
+
+    def propose(self) -> Point:
+        """Return the next of the most promising networks."""
+        if len(self.told) < self.config.startup:
+            return self.anywhere()
+        if not self._queue or len(self.told) >= self._fitted + self.config.every:
+            self._queue = self._promising()
+            self._fitted = len(self.told)
+        return self._queue.pop(0) if self._queue else self.anywhere()
+
+    def _promising(self) -> list[Point]:
+        """Return the networks that promise most, each given that those before it keep their promise."""
+        pool = self._pool()
+        if not pool:
+            return []
+        known = np.array(list(self.told), dtype=np.float64)
+        costs = _scaled(np.array(list(self.told.values()), dtype=np.float64))
+        features = standardised(self._features(np.concatenate([known, np.array(pool, dtype=np.float64)])))
+        old, new = features[: len(known)], features[len(known) :]
+        hoped = np.empty((len(pool), costs.shape[1]))
+        for number in range(costs.shape[1]):
+            process = GaussianProcess([old], costs[:, number])
+            predicted = process([new])
+            hoped[:, number] = predicted.mean - self.config.hope * predicted.deviation
+        if costs.shape[1] == 1:
+            return [pool[k] for k in np.argsort(hoped[:, 0], kind="stable")[: self.config.every]]
+        found: list[Point] = []
+        low, high = costs.min(axis=0), costs.max(axis=0)
+        reference = (float(low[0] + _FAR * (high[0] - low[0])), float(low[1] + _FAR * (high[1] - low[1])))
+        for _ in range(self.config.every):
+            best = int(gains(hoped, costs, reference).argmax())
+            found.append(pool[best])
+            costs = np.concatenate([costs, hoped[best : best + 1]])
+        return found
+
+    def _pool(self) -> list[Point]:
+        """Return networks nobody has asked for: all, or random ones and the neighbours of those that are known."""
+        if self.grid.size <= self.config.pool:
+            found = list(self.grid.points())
+        else:
+            found = [self.anywhere() for _ in range(self.config.pool)]
+            found += [
+                (*point[:at], choice, *point[at + 1 :])
+                for point in self.told
+                for at, axis in enumerate(self.grid.axes)
+                for choice in range(axis.size)
+            ]
+        return [point for point in dict.fromkeys(found) if self.is_left(point)]
+
+    def _features(self, points: Array) -> Array:
+        """Return what networks are alike by, (n, k): a column for every choice, and the place on an ordered axis."""
+        columns = []
+        for number, axis in enumerate(self.grid.axes):
+            columns += [points[:, number] == choice for choice in range(axis.size)]
+            columns += [points[:, number]] if axis.ordered else []
+        return np.stack(columns, axis=1).astype(np.float64)
+
+
+def _scaled(costs: Array) -> Array:
+    """Return each column with mean 0 and variance 1; what lies far from most would set the scale, and is clipped."""
+    low, middle, high = np.quantile(costs, (0.25, 0.5, 0.75), axis=0)
+    reach = _FAR_OUT * (high - low) + 1e-12
+    clipped = np.clip(costs, middle - reach, middle + reach)
+    return np.asarray((clipped - clipped.mean(axis=0)) / (clipped.std(axis=0) + 1e-12), dtype=np.float64)

@@ -1,0 +1,171 @@
+"""Trials on tiny networks: students are really trained; the probes are a profile somebody else has measured."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from edgekd import cache
+from edgekd.artifact import ArtifactSet
+from edgekd.errors import UsageError
+from edgekd.pipeline.stages import configured
+from edgekd.profile import EngineRecord, Profile
+from edgekd.recipe import ModelSpec
+from edgekd.schema import read_json, write_json
+from edgekd.search import trials
+from edgekd.search.candidate import candidate
+from edgekd.search.trials import Trials, TrialsStage
+from edgekd.stage import Context
+from tests.distill.tiny_run import context, with_teacher
+
+TEACHER = {"name": "resnet", "options": {"depth": 8, "channels": [16, 32, 48]}}
+SEARCH = {"space_options": {"depths": [8], "multipliers": [0.25, 0.5, 1.0], "growths": [1.0, 1.5, 2.0]}, "margin": 1}
+TRIALS = {"count": 3, "epochs": 2, "batch": 32, "learning_rate": 0.05, "losses": {}}
+
+
+def run_in(root: Path, stage: str, limit: float = 1.0, **stages: object) -> Context:
+    plain = {"search": SEARCH, "teacher": {}, "trials": TRIALS, "distill": {}, **stages}
+    return context(root, stage, model=TEACHER, stages=plain, budget={"latency_ratio": limit})
+
+
+def probes(run: Context) -> ArtifactSet:
+    """Return a profile in which a million multiplications take a millisecond."""
+    records = []
+    for name, widths in (("teacher", [16, 32, 48]), ("a", [16, 16, 16]), ("b", [16, 16, 64]), ("c", [32, 16, 32])):
+        spec = ModelSpec(name="resnet", options={"depth": 8, "channels": widths})
+        found = candidate(name, spec, (1, 12, 12), 4)
+        ms = 0.01 + sum(kernel.macs for kernel in found.kernels) / 1e6
+        for scheme, runtime in (("fp32", "openvino"), ("u8w8", "openvino")):
+            records.append(
+                EngineRecord(
+                    network=name,
+                    scheme=scheme,
+                    runtime=runtime,
+                    digest=name,
+                    operating_point=run.recipe.budget.operating_point,
+                    per_process={f"latency_ms_p{run.recipe.budget.percentile:g}": (ms,) * 3},
+                    kernels=found.kernels,
+                )
+            )
+    path = run.run_folder / "probes.json"
+    write_json(Profile(target=run.target.name, origin="device", machine={}, records=tuple(records)), path)
+    write_json(ModelSpec(name="resnet"), run.run_folder / "choice.json")
+    return ArtifactSet(
+        artifacts=(
+            run.store(path, network="probes", format="profile", made_by="search"),
+            run.store(run.run_folder / "choice.json", network="distilled", format="choice", made_by="search"),
+        )
+    )
+
+
+def tried(run: Context, artifacts: ArtifactSet, **options: object) -> tuple[Trials, ModelSpec, ArtifactSet]:
+    stage = TrialsStage(TrialsStage.Config.model_validate({**TRIALS, **options}))
+    stage.requires(artifacts, run)
+    done = stage.run(artifacts, run)
+    choice = read_json(ModelSpec, run.path(done.newest(written_as="choice")))
+    return read_json(Trials, run.folder / "trials.json"), choice, done
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("trials")
+
+
+@pytest.fixture(scope="module")
+def first(root: Path) -> tuple[Trials, ModelSpec, ArtifactSet]:
+    run = run_in(root, "trials-1")
+    return tried(run, probes(run))
+
+
+def refuse(*_: object, **__: object) -> None:
+    raise AssertionError
+
+
+def test_the_most_accurate_of_those_tried_is_chosen(first: tuple[Trials, ModelSpec, ArtifactSet]) -> None:
+    table, choice, done = first
+    errors = [one.score.error_percent for one in table.trials]
+    assert len(table.trials) == len({one.score.spec.model_dump_json() for one in table.trials}) == 3
+    assert errors[table.chosen] == min(errors)
+    assert choice == table.trials[table.chosen].score.spec
+    assert all(one.row.fits and one.score.images == 2 * 256 for one in table.trials)
+    artifact = done.newest(written_as="choice")
+    assert artifact.made_by == "trials"
+    assert artifact.figures[0].origin == "predicted"
+    assert "3 of" in artifact.notes["choice"]
+
+
+def test_what_the_search_would_have_chosen_is_tried_first(first: tuple[Trials, ModelSpec, ArtifactSet]) -> None:
+    table, _, _ = first
+    assert table.trials[0].row.macs == max(one.row.macs for one in table.trials)
+
+
+def test_a_corrected_prediction_trains_nobody_anew(
+    first: tuple[Trials, ModelSpec, ArtifactSet], root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    again = run_in(root, "trials-2")
+    monkeypatch.setattr(trials, "teach", refuse)
+    assert tried(again, probes(again))[0] == first[0]
+    with pytest.raises(AssertionError):
+        tried(again, probes(again), epochs=3)
+    most = first[0].trials[0].row
+    least = min(one.row.latency.value for one in first[0].trials) / most.latency.value
+    slower = replace(run_in(root, "trials-8", limit=least * 1.02 * 2), correction=2.0)
+    table, choice, _ = tried(slower, probes(slower), count=1)
+    assert choice != most.spec
+    assert table.trials[0].row.latency.value <= 2 * most.latency.value
+
+
+def test_a_tight_limit_leaves_fewer_to_try(root: Path) -> None:
+    run = run_in(root, "trials-3", limit=0.7)
+    table, _, _ = tried(run, probes(run), count=100, epochs=1)
+    assert len(table.trials) == table.within
+    assert all(one.row.fits for one in table.trials)
+    wide = run_in(root, "trials-4", limit=1.0)
+    assert tried(wide, probes(wide), count=1)[0].within > table.within
+
+
+def test_where_none_fits_the_cheapest_is_tried(root: Path) -> None:
+    run = run_in(root, "trials-5", limit=1e-6)
+    table, choice, _ = tried(run, probes(run), epochs=1)
+    assert table.within == 1
+    assert choice.options["channels"] == [16, 16, 16]
+
+
+def test_scores_are_made_here_and_may_be_pruned_from_the_cache(
+    first: tuple[Trials, ModelSpec, ArtifactSet], root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("EDGEKD_CACHE", str(root / "cache"))
+    found = [entry for entry in cache.entries() if entry.kind == "trials"]
+    assert len(found) >= 3
+    assert all(entry.made_here for entry in found)
+    assert all(entry.size_bytes < 2000 for entry in found), "no weights are left behind"
+
+
+def test_a_teacher_may_teach_the_trials(root: Path, tmp_path: Path) -> None:
+    run = run_in(tmp_path, "trials")
+    taught = with_teacher(tmp_path, model=TEACHER)
+    artifacts = taught.add(*probes(run).artifacts)
+    table, _, _ = tried(run, artifacts, losses={"dist": {}}, count=1, epochs=5)
+    assert table.trials[0].score.error_percent < 60
+
+
+def test_what_is_missing_is_told_early(root: Path) -> None:
+    run = run_in(root, "trials-6")
+    stage = TrialsStage(TrialsStage.Config.model_validate(TRIALS))
+    with pytest.raises(UsageError, match="chooses again what the stage 'search' has chosen"):
+        stage.requires(ArtifactSet(), run)
+    known = probes(run)
+    with pytest.raises(UsageError, match="needs a teacher"):
+        TrialsStage(TrialsStage.Config(count=1)).requires(known, run)
+    with pytest.raises(UsageError, match="finds a student for the stage 'distill'"):
+        stage.requires(known, run_in(root, "trials-6", distill={"student": TEACHER}))
+    with pytest.raises(UsageError, match="unknown name 'randum' in samplers; did you mean 'random'"):
+        TrialsStage(TrialsStage.Config.model_validate({**TRIALS, "sampler": "randum"})).requires(known, run)
+
+
+def test_a_plan_counts_every_trial(root: Path) -> None:
+    run = run_in(root, "trials-7")
+    stage = next(one for one in configured(run.recipe) if one.name == "trials")
+    assert stage.config.epochs * stage.config.times == 6
