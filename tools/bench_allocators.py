@@ -52,7 +52,7 @@ from edgekd.train.evaluate import accuracy, logits
 from edgekd.train.stage import TeacherConfig, TeacherStage
 from tools.bench_losses import interval
 
-MODEL = {"name": "resnet", "options": {"depth": 8, "channels": [32, 32, 32]}}
+MODEL = {"name": "resnet", "options": {"depth": 8, "channels": [40, 40, 40]}}
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ SETTINGS = {
         TeachConfig(epochs=5, batch=64, learning_rate=0.05),
     ),
 }
-SHARE, MAX_RATIO = 0.2, 0.75
+SHARE, MAX_RATIO = 0.17, 0.8
 """Of the whole network's latency, and the largest share of a group's channels that may go."""
 CONTROL, OURS = "uniform", "latency"
 SEEN = {"count": 256, "batch": 32}
