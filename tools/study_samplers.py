@@ -7,7 +7,7 @@ accuracy (NASWOT, tools/write_naswot.py; the published accuracies are not at han
 share is the hypervolume of what it saw by that of the whole table. The reference point is the slowest cell and the
 score that one cell in ten does not reach, so that nobody is rewarded for cells without a path. Prints mean and least
 share over devices and seeds, and how far each sampler is ahead of `random`, paired, with a 95 % interval over devices.
-Exits with 1 when no sampler has a mean share of 0.98. One thread, an hour for all; nothing is measured.
+Exits with 1 when no sampler has a mean share of 0.98. One thread, half an hour for all; nothing is measured.
 """
 
 from __future__ import annotations
@@ -61,9 +61,9 @@ def main() -> None:
     parser.add_argument("--samplers", default=",".join(SAMPLERS.names()), help="names, with commas")
     parser.add_argument("--seeds", type=int, default=5)
     given = parser.parse_args()
+    tables = [Cells(device) for device in given.devices.split(",")]
     shares: dict[str, NDArray[np.float64]] = {}
     for name in dict.fromkeys(["random", *given.samplers.split(",")]):
-        tables = [Cells(device) for device in given.devices.split(",")]
         shares[name] = np.array([[t.share(t.searched(name, seed)) for seed in range(given.seeds)] for t in tables])
         ahead = (shares[name] - shares["random"]).mean(axis=1)
         told = interval(100 * ahead) if len(ahead) > 1 else f"{100 * ahead[0]:+.2f}"

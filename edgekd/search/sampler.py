@@ -48,8 +48,6 @@ class Sampler(ABC):
     """
 
     Config: ClassVar[type[Schema]] = Schema
-    experimental: ClassVar[bool] = False
-    """Whether it is not shown to beat `random`; tools/study_samplers.py."""
 
     def __init__(self, config: Schema, grid: Grid, costs: int, seed: int) -> None:
         self.config, self.grid, self.costs = config, grid, costs

@@ -64,6 +64,17 @@ def test_a_limit_that_is_met_changes_nothing(allocator: str, name: str) -> None:
     assert solve(allocator, asked) == asked.whole
 
 
+@pytest.mark.parametrize("allocator", [name for name in ALLOCATORS.names() if name != "latency"])  # fills what is left
+@every_network
+def test_a_tighter_limit_never_widens_a_group(allocator: str, name: str) -> None:
+    previous = None
+    for share in (1.0, 0.8, 0.6, 0.4, 0.2, 0.0):
+        widths = solve(allocator, problem(name, share))
+        assert previous is None or all(widths[group] <= previous[group] for group in widths)
+        previous = widths
+    assert previous != solve(allocator, problem(name, 1.0))
+
+
 @every_allocator
 @every_network
 def test_a_tighter_limit_leaves_fewer_channels(allocator: str, name: str) -> None:

@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-import math
-
 from torch import Tensor, nn
 
-from edgekd.models.bottlenecks import STAGES
+from edgekd.models.bottlenecks import Stage, rounded, stages
 from edgekd.models.network import Network, image
 from edgekd.schema import Field, Schema
-
-_Stage = tuple[int, int, int, int]
-"""Channels, repeats, stride, expansion."""
 
 
 def _conv(inputs: int, outputs: int, kernel: int = 1, stride: int = 1, groups: int = 1) -> list[nn.Module]:
@@ -36,7 +31,7 @@ class _Block(nn.Module):
 
 
 class _Module(nn.Module):
-    def __init__(self, stem: int, stages: list[_Stage], head: int, inputs: int, classes: int) -> None:
+    def __init__(self, stem: int, stages: list[Stage], head: int, inputs: int, classes: int) -> None:
         super().__init__()
         self.stem = nn.Sequential(*_conv(inputs, stem, 3), nn.ReLU6())
         blocks: list[nn.Module] = []
@@ -78,15 +73,7 @@ class MobileNetV2(Network):
 
     def build(self, input_shape: tuple[int, ...], classes: int) -> nn.Module:
         """Return the module; 1.7M parameters at the default size."""
-        stages = [
-            (self._channels(channels), max(1, math.ceil(repeats * self.config.depth)), stride, self._expansion(stage))
-            for stage, (channels, repeats, stride) in enumerate(STAGES)
-        ]
-        return _Module(self._channels(32), stages, self._channels(self.config.head), image(input_shape)[0], classes)
-
-    def _channels(self, channels: int) -> int:
-        step = self.config.channel_step
-        return max(step, round(channels * self.config.width / step) * step)
-
-    def _expansion(self, stage: int) -> int:
-        return 1 if stage == 0 else self.config.expansion
+        config = self.config
+        stem, head = (rounded(channels * config.width, config.channel_step) for channels in (32, config.head))
+        layers = stages(config.width, config.depth, config.expansion, config.channel_step)
+        return _Module(stem, layers, head, image(input_shape)[0], classes)

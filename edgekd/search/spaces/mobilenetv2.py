@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from functools import cached_property
 from typing import Annotated, Any
 
-from edgekd.models.bottlenecks import STAGES
+from edgekd.models.bottlenecks import rounded, stages
 from edgekd.models.network import NETWORKS
 from edgekd.recipe import ModelSpec
 from edgekd.schema import Field, from_mapping
@@ -39,41 +38,31 @@ class MobileNetV2Space(Space):
 
     def at(self, point: Point) -> ModelSpec:
         """Return the network of these choices; the head shrinks with the width."""
-        shares, teacher = self._shares(point), self._of_teacher
-        options = {
-            "width": teacher["width"] * shares[0],
-            "depth": teacher["depth"] * shares[1],
-            "expansion": max(1, round(teacher["expansion"] * shares[2])),
-            "head": teacher["head"],
-            "channel_step": self.config.step,
-        }
-        return ModelSpec(name="mobilenetv2", options=options)
+        return ModelSpec(name="mobilenetv2", options=self._options(point))
 
     def macs(self, point: Point) -> float:
         """Return the multiplications of the bottlenecks per pixel of the input."""
-        width, depth, expansion = self._shares(point)
-        teacher = self._of_teacher
-        wide: float = teacher["width"] * width
-        times = max(1, round(teacher["expansion"] * expansion))
-        step = self.config.step
-
-        def rounded(channels: int) -> int:
-            return max(step, round(channels * wide / step) * step)
-
-        total, inputs, pixels = 0.0, rounded(32), 1.0
-        for stage, (channels, repeats, stride) in enumerate(STAGES):
-            outputs = rounded(channels)
-            for number in range(max(1, math.ceil(repeats * teacher["depth"] * depth))):
-                hidden = inputs * (times if stage else 1)
-                expanding = inputs * hidden * pixels if hidden > inputs else 0
+        options = self._options(point)
+        size = options["width"], options["depth"], options["expansion"], options["channel_step"]
+        total, inputs, pixels = 0.0, rounded(32 * options["width"], options["channel_step"]), 1.0
+        for channels, repeats, stride, expansion in stages(*size):
+            for number in range(repeats):
+                hidden = inputs * expansion
+                expanding = inputs * hidden * pixels if expansion > 1 else 0
                 pixels /= (stride if number == 0 else 1) ** 2
-                total += expanding + (9 + outputs) * hidden * pixels
-                inputs = outputs
-        return total + inputs * rounded(teacher["head"]) * pixels
+                total += expanding + (9 + channels) * hidden * pixels
+                inputs = channels
+        return total + inputs * rounded(options["head"] * options["width"], options["channel_step"]) * pixels
 
-    def _shares(self, point: Point) -> tuple[float, float, float]:
-        config = self.config
-        return config.widths[point[0]], config.depths[point[1]], config.expansions[point[2]]
+    def _options(self, point: Point) -> dict[str, Any]:
+        config, teacher = self.config, self._of_teacher
+        return {
+            "width": teacher["width"] * config.widths[point[0]],
+            "depth": teacher["depth"] * config.depths[point[1]],
+            "expansion": max(1, round(teacher["expansion"] * config.expansions[point[2]])),
+            "head": teacher["head"],
+            "channel_step": config.step,
+        }
 
     @cached_property
     def _of_teacher(self) -> dict[str, Any]:
