@@ -60,10 +60,17 @@ class Space(ABC):
     def macs(self, point: Point) -> float:
         """Return about how much a network multiplies, in any unit; first and last layer may be left out."""
 
+    def distinct(self) -> list[Point]:
+        """Return one point for every network of the space, by growing multiplications."""
+        found = sorted(points(self.axes()), key=lambda point: (self.macs(point), point))
+        first: dict[str, Point] = {}
+        for point in found:
+            first.setdefault(self.at(point).model_dump_json(), point)
+        return list(first.values())
+
     def choices(self) -> Sequence[ModelSpec]:
         """Return every network of the space once, by growing multiplications."""
-        found = sorted(points(self.axes()), key=lambda point: (self.macs(point), point))
-        return list({spec.model_dump_json(): spec for spec in map(self.at, found)}.values())
+        return [self.at(point) for point in self.distinct()]
 
     def smallest(self) -> ModelSpec:
         """Return the cheapest choice."""

@@ -25,7 +25,7 @@ from edgekd.search import sampler
 from edgekd.search.candidate import Candidate, candidate
 from edgekd.search.choice import Judge, Row, in_words
 from edgekd.search.sampler import Grid
-from edgekd.search.space import Point, Space, points
+from edgekd.search.space import Point, Space
 from edgekd.search.stage import SearchConfig
 from edgekd.stage import Context, Stage
 from edgekd.train import data
@@ -174,10 +174,9 @@ class _Fitting:
         shape, classes = dataset.image_shape, dataset.classes
         most = macs(candidate("teacher", context.recipe.model, shape, classes).kernels)
         self._judge, self._found = judge, dict[Point, Candidate]()
-        by_cost = sorted(points(space.axes()), key=lambda point: (space.macs(point), point))
-        specs = {space.at(point).model_dump_json(): point for point in reversed(by_cost)}
-        with context.progress.task("size up the students", len(specs)) as advance:
-            for point in sorted(specs.values(), key=by_cost.index):
+        by_cost = space.distinct()
+        with context.progress.task("size up the students", len(by_cost)) as advance:
+            for point in by_cost:
                 self._found[point] = candidate("student", space.at(point), shape, classes)
                 advance(1)
         affordable = [point for point, one in self._found.items() if macs(one.kernels) <= most]
