@@ -7,7 +7,7 @@ The network is the one of `recipes/fashion-mnist.yaml` (805,546 parameters, 72 m
 predicted from engines that were measured, recovers it under itself on 30,000 augmented images, all pruning steps
 included, and quantizes it by calibration. FOLDER keeps teachers, engines and a row for each chain and seed, which is
 not made again. Prints the accuracy of the built engines on all 10,000 test images, what was lost against the float
-engine with its 95 % interval (paired over images), and latencies, all engines of seed 0 in turns.
+engine with its 95 % interval (paired over images), and latencies, all engines of a seed in turns.
 """
 
 from __future__ import annotations
@@ -139,7 +139,7 @@ def answered(runtime: str, engine: Path, seed: int) -> NDArray[np.bool_]:
     return outputs.argmax(1) == dataset.test.labels  # type: ignore[no-any-return]
 
 
-def latencies(folder: Path, names: list[str], processes: int) -> dict[tuple[str, str, str], str]:
+def latencies(folder: Path, names: list[str], seed: int, processes: int) -> dict[tuple[str, str, str], str]:
     """Measure engines in turns; return their latency by that of the teacher's fastest float engine."""
     engines = [
         Engine(name, scheme, runtime, path, digest_of_path(path))
@@ -148,7 +148,7 @@ def latencies(folder: Path, names: list[str], processes: int) -> dict[tuple[str,
         for runtime, file in RUNTIMES.items()
         if (path := folder / "chains" / name / scheme / file).exists() and (name == WHOLE or scheme == "integers")
     ]
-    dataset = data.load(context(folder, 1.0, 0).recipe.data)
+    dataset = data.load(context(folder, 1.0, seed).recipe.data)
     found = in_turns(engines, data.normalised(dataset.test, dataset), processes)
     keys = [(engine.network, engine.scheme, engine.runtime) for engine in engines]
     records = dict(zip(keys, found, strict=True))
@@ -189,12 +189,13 @@ def main() -> None:
             with held.open("a") as file:
                 file.write(json.dumps(rows[-1]) + "\n")
             print({key: value if isinstance(value, str) else round(value, 2) for key, value in rows[-1].items()})
-    ratios = latencies(given.folder / "0", names, given.processes) if given.processes else {}
-    for name in (WHOLE, *names):
-        for runtime in RUNTIMES:
-            drops = "; ".join(lost(given.folder / f"{seed}", name, runtime) for seed in range(given.seeds))
-            ratio = ratios.get((name, "integers", runtime), "not measured")
-            print(f"{name}, {runtime}: {drops} points; latency {ratio}")
+    for seed in range(given.seeds):
+        own = given.folder / f"{seed}"
+        ratios = latencies(own, names, seed, given.processes) if given.processes else {}
+        for name in (WHOLE, *names):
+            for runtime in RUNTIMES:
+                ratio = ratios.get((name, "integers", runtime), "not measured")
+                print(f"seed {seed}, {name}, {runtime}: {lost(own, name, runtime)} points; latency {ratio}", flush=True)
 
 
 if __name__ == "__main__":
