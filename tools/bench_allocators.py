@@ -5,11 +5,11 @@
 A ResNet-8 of equal width in all stages, whose first layers therefore cost most and whose last ones matter most, is
 trained once for every data set and seed. Widths rest on what a user has: a profile of probes that the stage `search`
 measures here. The uniform control is cut to a share of the whole network's measured latency, and every other allocator
-to what the control then costs: the cuts of all seeds are built untrained and measured beside the control's, three
+to what the control then costs: the cuts of all seeds are built untrained and measured beside the control's, four
 times, and those whose mean costs most nearly as much are taken. Then each is recovered alike under its teacher. A row
 is one cut: accuracy on test images right after it and after the recovery. In the end all cuts are measured anew in one
 interleaved series: the latencies of the table, and whether they are equal. Settings were tried out on seeds from 100 on
-(--first).
+(--first), but for the share, which was 0.17 at first.
 FOLDER keeps teachers, profile, predicted shares and rows, and what is there is not made again.
 Prints a table for each data set, differences with their 95 % interval (Student's t over seeds). One thread, 40 minutes
 of one core; measuring wants a quiet machine.
@@ -74,7 +74,8 @@ SETTINGS = {
     "mnist5k": Setting(
         {"name": "mnist5k", "augmentation": "affine"},
         TeacherConfig(epochs=5, batch=64, learning_rate=0.1),
-        TeachConfig(epochs=5, batch=64, learning_rate=0.05),
+        # After five epochs every cut is half a point below its teacher, whatever was cut: nothing is left to compare.
+        TeachConfig(epochs=2, batch=64, learning_rate=0.05),
     ),
 }
 SHARE, MAX_RATIO = 0.24, 0.8
@@ -83,7 +84,9 @@ CONTROL, OURS = "uniform", "latency"
 SEEN = {"count": 256, "batch": 32}
 JUDGED = 5000
 """Test images, or as many as there are."""
-PERCENTILE, PROBES, PROCESSES, SERIES = 50, 8, 5, 3
+PERCENTILE, PROBES, PROCESSES, SERIES = 50, 8, 5, 4
+_ALIKE = 0.003
+"""Shares asked for that are the same cuts, or nearly."""
 
 
 @dataclass(frozen=True)
@@ -166,18 +169,22 @@ class Bench:
         """Return the predicted share at which the mean cut was measured to cost most nearly what the control's costs.
 
         Each series says by how much a prediction is off, and the next one goes by the mean of all: a line between two
-        of them, as the stage draws it, would follow the noise of a machine that is not quiet.
+        of them, as the stage draws it, would follow the noise of a machine that is not quiet. Where that asks for what
+        was measured before, a series in the middle between those that cost too much and too little says more.
         """
-        asked, off, seen = SHARE, list[float](), list[tuple[float, float]]()
+        asked, off, seen = SHARE, list[float](), dict[float, float]()
         for number in range(SERIES):
             cuts = [within(asked) for within in choosers]
             shares = self.measured([*cuts, *control], self.processes, f"landing {number}")
-            ratio = float(np.mean(shares[: len(cuts)]) / np.mean(shares[len(cuts) :]))
-            print(f"  {self.name} {name}: asked for {asked:.4f}, costs {ratio:.3f} of {CONTROL}", flush=True)
-            off.append(ratio / self._predicted(cuts))
-            seen.append((abs(ratio - 1), asked))
+            seen[asked] = float(np.mean(shares[: len(cuts)]) / np.mean(shares[len(cuts) :]))
+            print(f"  {self.name} {name}: asked for {asked:.4f}, costs {seen[asked]:.3f} of {CONTROL}", flush=True)
+            off.append(seen[asked] / self._predicted(cuts))
             asked = self._asked(choosers, 1 / float(np.mean(off)))
-        return min(seen)[1]
+            little = [share for share, ratio in seen.items() if ratio < 1]
+            much = [share for share, ratio in seen.items() if ratio >= 1]
+            if little and much and min(abs(asked - share) for share in seen) < _ALIKE:
+                asked = (max(little) + min(much)) / 2
+        return min(seen, key=lambda share: abs(seen[share] - 1))
 
     def _asked(self, choosers: Sequence[Callable[[float], Cut]], goal: float) -> float:
         """Return the largest share to ask for at which the cuts' mean is at most `goal`: widths go in steps."""

@@ -7,7 +7,7 @@ import logging
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,36 +22,22 @@ from edgekd.errors import UsageError
 from edgekd.gate import verdict as gate
 from edgekd.measure import machine
 from edgekd.pipeline import closing
-from edgekd.pipeline.confirmation import Confirmed, confirm
+from edgekd.pipeline.confirmation import confirm
 from edgekd.pipeline.folder import refuse_foreign
 from edgekd.pipeline.request import RECIPE, TARGET, Request
 from edgekd.pipeline.runner import Runner
 from edgekd.pipeline.stages import configured, refuse_early
 from edgekd.pipeline.subject import digest_of_subject
+from edgekd.pipeline.turn import Turn
 from edgekd.predict.limit import limit_ms
-from edgekd.profile import EngineRecord, Profile, latency_name
-from edgekd.report import Round, RunReport, Verdict
+from edgekd.profile import Profile, latency_name
+from edgekd.report import Round, RunReport
 from edgekd.schema import read_json, write_json, write_text
 from edgekd.shortage import shortage
 from edgekd.stage import Context, Progress, Stage
 from edgekd.yaml_file import dump_yaml
 
 log = logging.getLogger("edgekd")
-
-_SAME_CHOICE = 0.03
-"""A correction that moved by less chooses the same network again, so another round would only repeat this one."""
-
-
-@dataclass(frozen=True)
-class Turn:
-    """One round of the loop, judged on the validation split."""
-
-    artifacts: ArtifactSet
-    profile: Profile
-    chosen: EngineRecord
-    confirmed: Confirmed
-    verdict: Verdict
-    told: Round
 
 
 def compress(asked: Request, progress: Progress) -> RunReport:
@@ -61,22 +47,32 @@ def compress(asked: Request, progress: Progress) -> RunReport:
     where it stopped when it is asked for again.
     """
     begin = time.monotonic()
+    with begun(asked, progress) as (stages, runner):
+        report = _run(asked, stages, runner)
+        finished = report.replace(seconds=time.monotonic() - begin)
+        finished.write(asked.run_folder)
+        return finished
+
+
+@contextmanager
+def begun(asked: Request, progress: Progress) -> Iterator[tuple[list[Stage[Any]], Runner]]:
+    """Hold a run's folder and its device; yield the stages of its recipe, which none of them refuses, and their runner.
+
+    Raises UsageError for what is wrong with the recipe before anything in the run folder is touched.
+    """
     stages = configured(asked.recipe, asked.source, elsewhere=asked.elsewhere)
     torch.set_num_threads(asked.recipe.threads or usable_cores())
     with ExitStack() as stack:
         connection = stack.enter_context(remote(asked.device)) if asked.device is not None else None
         context = context_of(asked, progress, connection)
         stack.enter_context(_shortages_told(context))
-        refuse_early(stages, context, asked.source)  # before anything in the run folder is touched
+        refuse_early(stages, context, asked.source)
         refuse_foreign(asked)
         with _alone_in(asked.run_folder):
             clear(asked.run_folder)
             clear(context.cache)
             _write_inputs(asked, connection)
-            report = _run(asked, stages, Runner(context, digest_of_subject(context)))
-            finished = report.replace(seconds=time.monotonic() - begin)
-            finished.write(asked.run_folder)
-            return finished
+            yield stages, Runner(context, digest_of_subject(context))
 
 
 def _run(asked: Request, stages: list[Stage[Any]], runner: Runner) -> RunReport:
@@ -90,9 +86,9 @@ def _run(asked: Request, stages: list[Stage[Any]], runner: Runner) -> RunReport:
             artifacts = runner.run(stage, artifacts)
         turns.append(_judge(artifacts, runner.context))
         log.info("round %d: %s", number + 1, turns[-1].verdict.line())
-        if _is_final(turns[-1], correction):
+        if turns[-1].is_final(correction):
             break
-    best = min(turns, key=_rank)
+    best = min(turns, key=lambda turn: turn.rank)
     rounds = [turn.told for turn in turns]
     return closing.close(asked, runner, rounds, best.artifacts, best.profile, best.chosen, best.confirmed)
 
@@ -139,18 +135,6 @@ def _drift_free(measured_ms: float, profile: Profile, context: Context, artifact
     return measured_ms * before / now if before and now else measured_ms
 
 
-def _is_final(turn: Turn, correction: float) -> bool:
-    """Say whether another round can change anything; what another machine measured corrects nothing."""
-    same_choice = abs(turn.told.correction / correction - 1) < _SAME_CHOICE
-    return turn.verdict.status == "met" or turn.profile.origin != "device" or same_choice
-
-
-def _rank(turn: Turn) -> tuple[int, float]:
-    """Order rounds: a better verdict first, then the faster engine."""
-    order = {"met": 0, "not trustworthy": 1, "missed": 2}
-    return order[turn.verdict.status], turn.told.measured_ms
-
-
 def context_of(asked: Request, progress: Progress, connection: Connection | None = None) -> Context:
     """Return what the stages of a run know about it; `connection` leads to the device that measures."""
     return Context(
@@ -168,7 +152,8 @@ def context_of(asked: Request, progress: Progress, connection: Connection | None
 
 
 def _write_inputs(asked: Request, connection: Connection | None) -> None:
-    (asked.run_folder / "run.json").unlink(missing_ok=True)  # of a run with another key: its verdict no longer holds
+    if asked.finished() is None:  # a verdict on something else no longer holds
+        (asked.run_folder / "run.json").unlink(missing_ok=True)
     write_text(dump_yaml(asked.recipe.plain()), asked.run_folder / RECIPE)
     write_text(dump_yaml(asked.target.plain()), asked.run_folder / TARGET)
     device = {} if connection is None else {"device": connection.probe()}

@@ -10,6 +10,7 @@ import logging
 import shutil
 from typing import Any, ClassVar
 
+import numpy as np
 import torch
 
 from edgekd.artifact import Artifact, ArtifactSet
@@ -24,6 +25,7 @@ from edgekd.schema import Field, Schema, read_json, write_json
 from edgekd.search import sampler
 from edgekd.search.candidate import Candidate, candidate
 from edgekd.search.choice import Judge, Row, in_words
+from edgekd.search.front import nondominated
 from edgekd.search.sampler import Grid
 from edgekd.search.space import Point, Space
 from edgekd.search.stage import SearchConfig
@@ -35,6 +37,8 @@ log = logging.getLogger("edgekd")
 
 CACHED = "trials"
 """The folder of the cache that keeps scores."""
+TABLE = "trials.json"
+"""In the stage's folder: all that were tried."""
 
 
 class TrialsConfig(TeachConfig):
@@ -65,6 +69,10 @@ class Trial(Schema):
     row: Row
     score: Score
 
+    def text(self) -> str:
+        """Return the trial in one line."""
+        return f"{100 - self.score.error_percent:.2f} % right: {self.row.text()}"
+
 
 class Trials(Schema):
     """All that were tried, in the order they were proposed, and the one that was chosen."""
@@ -73,6 +81,12 @@ class Trials(Schema):
     within: int = Field(description="networks of the space that are predicted to be within the limit")
     trials: tuple[Trial, ...]
     chosen: int = Field(description="position of the chosen one")
+
+    @property
+    def front(self) -> tuple[int, ...]:
+        """Return the positions of those that no other one beats in latency and error, by growing latency."""
+        costs = [(trial.row.latency.value, trial.score.error_percent) for trial in self.trials]
+        return tuple(int(position) for position in nondominated(np.array(costs)))
 
     def text(self) -> str:
         """Return the result in one line."""
@@ -151,7 +165,7 @@ class TrialsStage(Stage[TrialsConfig]):
         told = tuple(Trial(row=fitting.row(point), score=score) for point, score in tried.items())
         best = min(range(len(told)), key=lambda k: (told[k].score.error_percent, told[k].row.macs))
         table = Trials(sampler=self.config.sampler, within=len(fitting.points), trials=told, chosen=best)
-        write_json(table, context.folder / "trials.json")
+        write_json(table, context.folder / TABLE)
         write_json(told[best].row.spec, context.folder / "choice.json")
         return context.store(
             context.folder / "choice.json",

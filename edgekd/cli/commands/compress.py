@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import json
 import logging
-import os
-import sys
 from pathlib import Path
 
 import click
 
 from edgekd.cli.measuring import device_named, device_option
+from edgekd.cli.training import refuse_unable, tell
 from edgekd.disk import clear
 from edgekd.errors import UsageError
 
@@ -51,8 +50,6 @@ def command(
     """Run `edgekd compress`; returns the exit code."""
     from edgekd.pipeline import request
 
-    sys.path.insert(0, "")  # a user's factory `module:function` may stand in the folder the command is run in
-
     limits = {"latency_ms": max_latency_ms, "peak_memory_mb": max_memory_mb, "accuracy_drop": max_accuracy_drop}
     short = tuple(f"budget.{name}={value}" for name, value in limits.items() if value is not None)
     if resume is not None:
@@ -62,23 +59,13 @@ def command(
     else:
         named = "smoke" if smoke else recipe
         asked = request.resolve(named, target, run_folder, (*overrides, *short), device_named(device))
-    logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
-    if not quiet:
-        logging.getLogger("edgekd").setLevel(logging.INFO)  # not of all packages: torch tells its statistics at exit
+    tell(quiet=quiet)
     report = None if dry_run else asked.finished()
     if report is not None:
         clear(asked.run_folder)  # what a kill in the very last moment left unfinished
         logging.getLogger("edgekd").info("this run has ended before (%s); its verdict is replayed", report.finished_at)
     else:
-        _needs_torch()
-        if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-            raise UsageError(
-                "compress measures and trains in one process, and torchrun has started several; start it without, or "
-                "train with several processes from Python: edgekd.train.parallel.joined"
-            )
-        # Training threads spin while they wait for each other, which crawls as soon as anything else runs. A hundredth
-        # of the default costs nothing on a quiet machine (sleeping at once costs 15 %) and helps as much on a busy one.
-        os.environ.setdefault("GOMP_SPINCOUNT", "3000")
+        refuse_unable("compress")
         from edgekd.cli.progress import best_for_this_output
         from edgekd.pipeline import loop, plan
         from edgekd.stage import Progress
@@ -94,12 +81,3 @@ def command(
         click.echo(f"left to do: {report.unfinished}", err=as_json)
     click.echo(report.verdict.line(), err=as_json)
     return report.verdict.exit_code
-
-
-def _needs_torch() -> None:
-    import importlib.util
-
-    needed = ("torch", "onnx", "onnxscript", "safetensors")
-    missing = [name for name in needed if not importlib.util.find_spec(name)]
-    if missing:
-        raise UsageError(f"compress needs {', '.join(missing)}; run: pip install 'edgekd[compress]'")

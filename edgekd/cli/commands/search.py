@@ -1,0 +1,67 @@
+"""Choose the student of a recipe, and stop: what fits the limit, and which of those learns best.
+
+A handful of untrained engines is built and measured on the target, everything else is predicted; with the stage
+`trials` students that fit are trained for a while, and the front of latency and error is shown. The choice, the table
+and the front are written to search.json in the run folder; `edgekd compress` with the same recipe goes on from there.
+
+Exit codes: 0 chosen, 2 wrong usage, 3 the limit is out of reach, 6 the target cannot be used, 7 a network cannot be
+built.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+
+from edgekd.cli.measuring import device_named, device_option
+from edgekd.cli.training import refuse_unable, tell
+
+
+@click.command(help=__doc__, context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("--recipe", default="mnist5k", show_default=True, help="A shipped recipe or the path of a YAML file.")
+@click.option("--target", default=None, help="A shipped target, a YAML file, 'host' or 'cpu' (this machine).")
+@device_option
+@click.option("--run-folder", type=click.Path(path_type=Path), default=None, help="Default: runs/RECIPE-TARGET.")
+@click.option("--set", "overrides", multiple=True, metavar="A.B=C", help="Override one value of the recipe.")
+@click.option("--max-latency-ms", type=float, default=None, help="Short for --set budget.latency_ms=...")
+@click.option("--plot", type=click.Path(path_type=Path), default=None, help="Draw the front: FILE.svg, .png or .pdf.")
+@click.option("--json", "as_json", is_flag=True, help="Print only the result as JSON on standard output.")
+@click.option("--quiet", is_flag=True, help="No progress, only the result.")
+def command(
+    recipe: str,
+    target: str | None,
+    device: str | None,
+    run_folder: Path | None,
+    overrides: tuple[str, ...],
+    max_latency_ms: float | None,
+    plot: Path | None,
+    as_json: bool,
+    quiet: bool,
+) -> int:
+    """Run `edgekd search`; returns the exit code."""
+    from edgekd.pipeline import request
+
+    short = () if max_latency_ms is None else (f"budget.latency_ms={max_latency_ms}",)
+    asked = request.resolve(recipe, target, run_folder, (*overrides, *short), device_named(device))
+    tell(quiet=quiet)
+    refuse_unable("search")
+    from edgekd.cli.progress import best_for_this_output
+    from edgekd.errors import UsageError
+    from edgekd.pipeline import searching
+    from edgekd.search import plot as plotting
+    from edgekd.stage import Progress
+
+    if plot is not None:
+        if "trials" not in asked.recipe.stages:
+            raise UsageError("--plot draws the students that were tried; add the stage 'trials' to the recipe")
+        plotting.refuse(plot)
+    found = searching.search(asked, Progress() if quiet else best_for_this_output())
+    if plot is not None and found.trials is not None:
+        plotting.draw(found.trials, found.feasibility.limit_ms, plot)
+    if as_json:
+        click.echo(json.dumps(found.plain(), indent=2))
+    else:
+        click.echo("\n".join(found.lines()))
+    return 0

@@ -1,0 +1,52 @@
+"""One round of the loop as it ended: whether another could do better, and which of several is the best."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from edgekd.artifact import ArtifactSet
+from edgekd.pipeline.confirmation import Confirmed
+from edgekd.profile import EngineRecord, Profile
+from edgekd.report import Round, Verdict
+
+_SAME_CHOICE = 0.03
+"""A correction that moved by less chooses the same network again, so another round would only repeat this one."""
+_ROOM = 0.05
+"""Share of a latency limit that an engine may leave unused, where a wrong prediction is the reason."""
+_ORDER = {"met": 0, "not trustworthy": 1, "missed": 2}
+
+
+@dataclass(frozen=True)
+class Turn:
+    """One round of the loop, judged on the validation split."""
+
+    artifacts: ArtifactSet
+    profile: Profile
+    chosen: EngineRecord
+    confirmed: Confirmed
+    verdict: Verdict
+    told: Round
+
+    def is_final(self, correction: float) -> bool:
+        """Say whether another round can do no better than this one, which corrected its predictions by `correction`.
+
+        What another machine measured corrects nothing. A budget that is met ends the loop, unless the network was
+        predicted to be slower than it is and a larger one is within the limit.
+        """
+        moved = self.told.correction / correction - 1
+        if self.profile.origin != "device" or abs(moved) < _SAME_CHOICE:
+            return True
+        return self.verdict.status == "met" and not (moved < 0 and _has_room(self.verdict))
+
+    @property
+    def rank(self) -> tuple[int, float, float]:
+        """Order rounds: a better verdict first, of those that met the budget the more accurate, then the faster one."""
+        status, accuracy = self.verdict.status, self.chosen.figure("accuracy_percent")
+        right = accuracy.value if accuracy is not None and status == "met" else 0.0
+        return _ORDER[status], -right, self.told.measured_ms
+
+
+def _has_room(verdict: Verdict) -> bool:
+    """Say whether every limit on latency leaves room for a larger network."""
+    timed = [held for held in verdict.checks if held.limit_name in {"latency_ms", "latency_ratio"}]
+    return bool(timed) and all(held.figure.value < (1 - _ROOM) * held.limit for held in timed)

@@ -1,0 +1,83 @@
+"""When the loop goes round once more, and which of its rounds is kept."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from edgekd.artifact import ArtifactSet
+from edgekd.budget import OperatingPoint
+from edgekd.figure import Figure, Origin
+from edgekd.pipeline.confirmation import Confirmed
+from edgekd.pipeline.turn import Turn
+from edgekd.profile import EngineRecord, Profile
+from edgekd.report import Check, Round, Status, Verdict
+
+CODES: dict[Status, int] = {"met": 0, "missed": 3, "not trustworthy": 5}
+
+
+def turn(
+    status: Status = "met",
+    *,
+    ratio: float = 0.48,
+    correction: float = 1.0,
+    origin: Origin = "device",
+    accuracy: float | None = None,
+    ms: float = 1.0,
+) -> Turn:
+    """Return a round that measured `ratio` of the teacher's latency, where half of it is allowed."""
+    figure = Figure(name="latency_ratio", value=ratio, origin=origin, samples=22)
+    held = Check(limit_name="latency_ratio", limit=0.5, figure=figure, status=status, sentence="p50 is")
+    verdict = Verdict(status=status, exit_code=CODES[status], engine="pruned/fp32/onnxruntime", checks=(held,))
+    right = () if accuracy is None else (Figure(name="accuracy_percent", value=accuracy, origin="host", samples=700),)
+    chosen = EngineRecord(
+        network="pruned",
+        scheme="fp32",
+        runtime="onnxruntime",
+        digest="0",
+        operating_point=OperatingPoint(),
+        figures=right,
+    )
+    profile = Profile(target="host", origin=origin, records=(chosen,))
+    told = Round(number=1, verdict=verdict, predicted_ms=1.0, measured_ms=ms, correction=correction)
+    return Turn(ArtifactSet(), profile, chosen, Confirmed(chosen, profile), verdict, told)
+
+
+@pytest.mark.parametrize(
+    ("given", "final"),
+    [
+        ({"status": "met"}, True),
+        ({"status": "met", "correction": 1.2}, True),  # slower than predicted, and still within the limit
+        ({"status": "met", "ratio": 0.4, "correction": 0.8}, False),  # a larger network is within the limit
+        ({"status": "met", "ratio": 0.4, "correction": 0.98}, True),  # as predicted: the space has nothing in between
+        ({"status": "met", "ratio": 0.476, "correction": 0.8}, True),  # close enough to the limit
+        ({"status": "missed", "ratio": 0.6, "correction": 1.2}, False),
+        ({"status": "missed", "ratio": 0.6, "correction": 1.01}, True),  # would choose the same again
+        ({"status": "not trustworthy", "correction": 0.9}, False),
+        ({"status": "missed", "ratio": 0.6, "correction": 1.2, "origin": "host"}, True),
+    ],
+    ids=lambda value: "-".join(map(str, value.values())) if isinstance(value, dict) else str(value),
+)
+def test_another_round_follows_only_where_it_can_do_better(given: dict[str, Any], final: bool) -> None:
+    assert turn(**given).is_final(1.0) is final
+
+
+def test_what_counts_is_how_far_this_round_moved_the_correction() -> None:
+    assert turn("missed", ratio=0.6, correction=1.2).is_final(1.2)
+    assert not turn("met", ratio=0.4, correction=1.2).is_final(1.5)
+
+
+def test_the_best_round_met_the_budget_and_of_those_is_the_most_accurate() -> None:
+    fast = turn(ratio=0.3, accuracy=90.0, ms=0.6)
+    right = turn(ratio=0.48, accuracy=92.0, ms=1.0)
+    slow = turn(ratio=0.49, accuracy=92.0, ms=1.1)
+    missed = turn("missed", ratio=0.6, accuracy=99.0, ms=0.5)
+    unsure = turn("not trustworthy", ratio=0.5, accuracy=99.0, ms=0.4)
+    assert sorted([missed, fast, unsure, slow, right], key=lambda one: one.rank) == [right, slow, fast, unsure, missed]
+
+
+def test_of_rounds_that_missed_the_fastest_is_the_best() -> None:
+    accurate = turn("missed", ratio=0.7, accuracy=99.0, ms=1.4)
+    fast = turn("missed", ratio=0.6, accuracy=90.0, ms=1.2)
+    assert min(accurate, fast, key=lambda one: one.rank) is fast

@@ -1,0 +1,120 @@
+"""What the loop makes of a wrong profile: half of all kernels are said to take twice as long, or half as long.
+
+    python -m tools.bench_closed_loop FOLDER [--factors 2,0.5] [--ratio 0.5] [--rounds 3] [--tries 1]
+
+Every kernel, by a digest of what it computes, is right or wrong, in all networks alike; the untrained engines that the
+search measured are then said to have taken as much longer or shorter as their wrong kernels do, by multiplications. A
+ResNet is compressed with this profile, on real digits and with little training: what is looked at is where the engine
+lands that the run ends with, as a share of the latency limit, how many rounds it took, and which trainings each round
+made that an earlier one had not. FOLDER keeps the runs. A few minutes a case; measuring wants a quiet machine.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterable
+from pathlib import Path
+from unittest import mock
+
+from edgekd.cli.progress import best_for_this_output
+from edgekd.pipeline import loop
+from edgekd.pipeline.request import resolve
+from edgekd.profile import EngineRecord, Kernel, Profile
+from edgekd.report import RunReport
+from edgekd.schema import digest_of, write_text
+from edgekd.search.probes import Bench
+from edgekd.yaml_file import dump_yaml
+
+PERCENTILE = 50
+
+
+def recipe(ratio: float, rounds: int) -> dict[str, object]:
+    """Return what is asked for: so little training that a run takes minutes."""
+    recovery = {"epochs": 2, "learning_rate": 0.02}
+    return {
+        "model": {"name": "resnet", "options": {"depth": 20, "channels": [16, 32, 64]}},
+        "data": {"name": "mnist5k", "augmentation": "affine"},
+        "target": "host",
+        "budget": {"latency_ratio": ratio, "percentile": PERCENTILE, "accuracy_drop": 30.0},
+        "stages": {
+            "teacher": {"epochs": 3},
+            "search": {"space": "resnet", "probes": 5, "processes": 5},
+            "distill": {"epochs": 3},
+            "prune": {"recovery": recovery},
+            "export": {},
+            "measure": {"memory_processes": 1},
+        },
+        "feedback_rounds": rounds,
+        "seed": 0,
+    }
+
+
+def is_wrong(kernel: Kernel) -> bool:
+    """Say whether a kernel is one of the half of all that the profile is wrong about."""
+    return int(digest_of(list(kernel._replace(name="")))[:8], 16) % 2 == 0
+
+
+def stretch(kernels: Iterable[Kernel], factor: float) -> float:
+    """Return by what a network's latency changes when its wrong kernels take `factor` times as long."""
+    kernels = tuple(kernels)
+    wrong = sum(kernel.macs for kernel in kernels if is_wrong(kernel))
+    return 1 + (factor - 1) * wrong / sum(kernel.macs for kernel in kernels)
+
+
+def distorted(profile: Profile, factor: float) -> Profile:
+    """Return a profile whose wrong kernels take `factor` times as long."""
+
+    def of(record: EngineRecord) -> EngineRecord:
+        by = stretch(record.kernels, factor)
+        figures = tuple(
+            figure.replace(**{k: v * by for k in ("value", "lower", "upper") if (v := getattr(figure, k)) is not None})
+            for figure in record.figures
+        )
+        per_process = {name: tuple(value * by for value in values) for name, values in record.per_process.items()}
+        return record.replace(figures=figures, per_process=per_process)
+
+    return profile.replace(records=tuple(map(of, profile.records)))
+
+
+def compressed(folder: Path, factor: float, ratio: float, rounds: int) -> RunReport:
+    """Return the report of a run whose search believes the wrong profile."""
+    folder.mkdir(parents=True, exist_ok=True)
+    write_text(dump_yaml(recipe(ratio, rounds)), folder / "recipe.yaml")
+    asked = resolve(str(folder / "recipe.yaml"), "host", folder / "run", ())
+    right = Bench.profile
+
+    def wrong(self: Bench, probes: object) -> Profile:
+        return distorted(right(self, probes), factor)  # type: ignore[arg-type]
+
+    with mock.patch.object(Bench, "profile", wrong):
+        return loop.compress(asked, best_for_this_output())
+
+
+def told(report: RunReport, ratio: float) -> str:
+    """Return a run in lines: each round's share of the limit, as measured to judge it."""
+    lines = []
+    for one in report.rounds:
+        check = next(check for check in one.verdict.checks if check.limit_name == "latency_ratio")
+        lines.append(
+            f"  round {one.number}: {check.figure.value / ratio:.3f} of the limit "
+            f"[{(check.figure.lower or 0) / ratio:.3f}, {(check.figure.upper or 0) / ratio:.3f}], "
+            f"{one.verdict.status}, predictions then times {one.correction:.3f}; {one.verdict.engine}"
+        )
+    return "\n".join([*lines, f"  {report.verdict.line()}"])
+
+
+def main() -> None:
+    """Run every case and print how its rounds went."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--factors", default="2,0.5", help="with commas")
+    parser.add_argument("--ratio", type=float, default=0.5, help="the limit, of the teacher's latency")
+    parser.add_argument("--rounds", type=int, default=3)
+    given = parser.parse_args()
+    for factor in map(float, given.factors.split(",")):
+        report = compressed(given.folder / f"{factor:g}", factor, given.ratio, given.rounds)
+        print(f"half of the kernels times {factor:g}:\n{told(report, given.ratio)}", flush=True)
+
+
+if __name__ == "__main__":
+    main()
