@@ -29,6 +29,8 @@ from edgekd.errors import UsageError
 @click.option("--max-latency-ms", type=float, default=None, help="Short for --set budget.latency_ms=...")
 @click.option("--max-memory-mb", type=float, default=None, help="Short for --set budget.peak_memory_mb=...")
 @click.option("--max-accuracy-drop", type=float, default=None, help="Points; short for --set budget.accuracy_drop=...")
+@click.option("--executor", default=None, help="Where trials run: short for --set stages.trials.executor=...")
+@click.option("--workers", type=int, default=None, help="Trials side by side: short for --set stages.trials.workers=...")
 @click.option("--smoke", is_flag=True, help="Run the whole chain on a tiny network in under a minute.")
 @click.option("--dry-run", is_flag=True, help="Print the plan, a time estimate and the resolved recipe; do nothing.")
 @click.option("--json", "as_json", is_flag=True, help="Print only the report as JSON on standard output.")
@@ -43,6 +45,8 @@ def command(
     max_latency_ms: float | None,
     max_memory_mb: float | None,
     max_accuracy_drop: float | None,
+    executor: str | None,
+    workers: int | None,
     smoke: bool,
     dry_run: bool,
     as_json: bool,
@@ -55,12 +59,16 @@ def command(
 
     limits = {"latency_ms": max_latency_ms, "peak_memory_mb": max_memory_mb, "accuracy_drop": max_accuracy_drop}
     short = tuple(f"budget.{name}={value}" for name, value in limits.items() if value is not None)
+    placed = {"executor": executor, "workers": workers}
+    short += tuple(f"stages.trials.{name}={value}" for name, value in placed.items() if value is not None)
     if resume is not None:
         if target or run_folder or smoke or overrides or short:
             raise UsageError("--resume goes on with a run as it was begun; give neither target, folder nor options")
         asked = request.resumed(resume, device_named(device))
     else:
         named = "smoke" if smoke else recipe
+        if executor is not None or workers is not None:
+            _needs_trials(named, overrides)
         asked = request.resolve(named, target, run_folder, (*overrides, *short), device_named(device))
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
     if not quiet:
@@ -94,6 +102,16 @@ def command(
         click.echo(f"left to do: {report.unfinished}", err=as_json)
     click.echo(report.verdict.line(), err=as_json)
     return report.verdict.exit_code
+
+
+def _needs_trials(recipe: str, overrides: tuple[str, ...]) -> None:
+    from edgekd import catalogue, recipe as recipes
+
+    if "trials" not in recipes.load(catalogue.find("recipes", recipe), overrides).stages:
+        raise UsageError(
+            f"--executor and --workers are about the stage 'trials', and recipe '{recipe}' has none; add one to it, or "
+            "here with --set stages.trials.count=12"
+        )
 
 
 def _needs_torch() -> None:
