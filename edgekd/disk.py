@@ -53,10 +53,24 @@ def whole_folder(path: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def scratch(name: str) -> Iterator[Path]:
-    """Yield an empty folder in the system's place for temporary files; it is removed at the end, whatever happens."""
-    with _held(Path(tempfile.gettempdir()) / name) as place:
+def scratch(name: str, folder: Path | None = None) -> Iterator[Path]:
+    """Yield an empty folder in the system's place for temporary files; it is removed at the end, whatever happens.
+
+    `folder` is another place, for those who need a short path.
+    """
+    with _held((folder or Path(tempfile.gettempdir())) / name) as place:
         yield place
+
+
+@contextmanager
+def one_at_a_time(path: Path) -> Iterator[None]:
+    """Wait until no other process holds the lock file `path`, and hold it; the kernel frees it when its holder dies."""
+    import fcntl
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w") as handle:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
 
 
 def clear(folder: Path) -> None:

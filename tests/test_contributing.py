@@ -205,6 +205,13 @@ class OneMore(Sampler):
         left = [point for point in self.grid.points() if self.is_left(point)]
         return left[int(self.random.integers(len(left)))] if left else self.anywhere()
 ''',
+    "executor": '''
+"""Processes of this machine, once more."""
+from edgekd.search.executors import processes
+
+class OneMore(processes.Processes):
+    pass
+''',
     "meter": '''
 """How many files an engine has."""
 from edgekd.figure import Figure
@@ -274,6 +281,7 @@ KINDS = {
     "augmentation": "augmentations",
     "search space": "spaces",
     "sampler": "samplers",
+    "executor": "executors",
     "meter": "meters",
     "fusion rules of a runtime": "fusions",
     "target device": "targets",

@@ -28,6 +28,7 @@ FOLDERS = {
     "edgekd.export.backend": "BACKENDS",
     "edgekd.search.space": "SPACES",
     "edgekd.search.sampler": "SAMPLERS",
+    "edgekd.search.executor": "EXECUTORS",
     "edgekd.measure.meter": "METERS",
     "edgekd.fuse.fusion": "FUSIONS",
 }

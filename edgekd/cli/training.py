@@ -6,8 +6,14 @@ import importlib.util
 import logging
 import os
 import sys
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import click
 
 from edgekd.errors import UsageError
+
+Command = TypeVar("Command", bound=Callable[..., Any])
 
 _NEEDED = ("torch", "onnx", "onnxscript", "safetensors")
 
@@ -33,3 +39,29 @@ def refuse_unable(command: str) -> None:
     # Training threads spin while they wait for each other, which crawls as soon as anything else runs. A hundredth
     # of the default costs nothing on a quiet machine (sleeping at once costs 15 %) and helps as much on a busy one.
     os.environ.setdefault("GOMP_SPINCOUNT", "3000")
+
+
+def worker_options(command: Command) -> Command:
+    """Add --executor and --workers, which `placed` reads."""
+    executor = click.option(
+        "--executor", default=None, help="Where trials run: short for --set stages.trials.executor=..."
+    )
+    workers = click.option(
+        "--workers", type=int, default=None, help="Trials side by side: short for --set stages.trials.workers=..."
+    )
+    return executor(workers(command))
+
+
+def placed(recipe: str, overrides: tuple[str, ...], executor: str | None, workers: int | None) -> tuple[str, ...]:
+    """Return the overrides that --executor and --workers stand for; raises UsageError for a recipe without trials."""
+    from edgekd import catalogue
+    from edgekd import recipe as recipes
+
+    given = {"executor": executor, "workers": workers}
+    found = tuple(f"stages.trials.{name}={value}" for name, value in given.items() if value is not None)
+    if found and "trials" not in recipes.load(catalogue.find("recipes", recipe), overrides).stages:
+        raise UsageError(
+            f"--executor and --workers are about the stage 'trials', and recipe '{recipe}' has none; add one to it, or "
+            "here with --set stages.trials.count=12"
+        )
+    return found

@@ -23,6 +23,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from edgekd.disk import one_at_a_time
 from edgekd.distill import shard as shards
 from edgekd.distill.column import SEEDS, Arrays, Column, rows_of
 from edgekd.distill.mirror import Mirror
@@ -95,25 +96,21 @@ class TeacherStore:
     ) -> None:
         """Ask the teacher about what a network eats (N, ...) in each view for what is missing; resumes shard by shard.
 
+        One process at a time writes a store; who waited for that finds there what it wrote.
         Raises EdgekdError when what the teacher says is not finite, ResourceError when the disk is full.
         """
-        missing = self.missing(views, columns)
-        if not missing:
+        if not self.missing(views, columns):
             return
-        self._lay_out(teacher, inputs, columns)
-        with progress.task("ask the teacher", len(missing) * len(inputs)) as advance:
-            for view in missing:
-                drawn = seeds(self.identity.seed, view, np.arange(self.identity.samples))
-                for first in range(0, len(inputs), self._shard_samples):
-                    part = slice(first, first + self._shard_samples)
-                    lacking = [column for column in columns if self._read(view, column.name, first) is None]
-                    if self._read(view, SEEDS, first) is None:
-                        self._keep(view, SEEDS, first, (), {"seeds": drawn[part].numpy()})
-                    if lacking:
-                        self._ask(
-                            teacher, augmentation, inputs[part], drawn[part], view=view, first=first, columns=lacking
-                        )
-                    advance(len(inputs[part]))
+        with one_at_a_time(self.folder.with_suffix(".lock")):
+            missing = self.missing(views, columns)
+            self._lay_out(teacher, inputs, columns)
+            with progress.task("ask the teacher", len(missing) * len(inputs)) as advance:
+                for view in missing:
+                    drawn = seeds(self.identity.seed, view, np.arange(self.identity.samples))
+                    for first in range(0, len(inputs), self._shard_samples):
+                        part = slice(first, first + self._shard_samples)
+                        self._complete(teacher, augmentation, inputs[part], drawn[part], view, first, columns)
+                        advance(len(inputs[part]))
 
     def seeds(self, view: int) -> Tensor:
         """Return the augmentation seed of every sample in a view, int64 (N,), as it was kept."""
@@ -164,6 +161,23 @@ class TeacherStore:
         write_json(_Layout(identity=self.identity, shard_samples=max(1, _SHARD_BYTES // max(1, largest))), path)
         if self._mirror is not None:
             self._mirror.send(self.folder)
+
+    def _complete(  # noqa: PLR0917 - a shard, and who is asked about it
+        self,
+        teacher: Teacher,
+        augmentation: Augmentation,
+        inputs: Tensor,
+        drawn: Tensor,
+        view: int,
+        first: int,
+        columns: Sequence[Column],
+    ) -> None:
+        """Write what a shard lacks."""
+        lacking = [column for column in columns if self._read(view, column.name, first) is None]
+        if self._read(view, SEEDS, first) is None:
+            self._keep(view, SEEDS, first, (), {"seeds": drawn.numpy()})
+        if lacking:
+            self._ask(teacher, augmentation, inputs, drawn, view=view, first=first, columns=lacking)
 
     def _ask(
         self,

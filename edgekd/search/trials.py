@@ -2,12 +2,15 @@
 
 A score belongs to a network, its data, its teacher and how it was trained, never to a device: what was tried once is
 kept in the user's cache, so that a corrected prediction, another limit or another target chooses again for nothing.
+Several are trained side by side where there are several workers.
 """
 
 from __future__ import annotations
 
 import logging
 import shutil
+from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -22,14 +25,15 @@ from edgekd.models.kernels import macs
 from edgekd.profile import Profile
 from edgekd.recipe import ModelSpec
 from edgekd.schema import Field, Schema, read_json, write_json
-from edgekd.search import sampler
+from edgekd.search import executor, sampler
 from edgekd.search.candidate import Candidate, candidate
 from edgekd.search.choice import Judge, Row, in_words
+from edgekd.search.executor import Job
 from edgekd.search.front import nondominated
-from edgekd.search.sampler import Grid
+from edgekd.search.sampler import Grid, Sampler
 from edgekd.search.space import Point, Space
 from edgekd.search.stage import SearchConfig
-from edgekd.stage import Context, Stage
+from edgekd.stage import Context, Progress, Stage
 from edgekd.train import data
 from edgekd.train.judging import judged
 
@@ -48,6 +52,12 @@ class TrialsConfig(TeachConfig):
     epochs: int = Field(default=2, ge=1, le=100_000, description="passes over the training samples in a trial")
     sampler: str = Field(default="random", description="name of a sampler: which network is tried next")
     sampler_options: dict[str, Any] = Field(default_factory=dict, description="options of the sampler")
+    workers: int = Field(default=1, ge=1, le=1024, description="networks that are trained side by side")
+    executor: str = Field(
+        default="processes",
+        description="name of an executor: where workers are; one of processes is the run's own process",
+    )
+    executor_options: dict[str, Any] = Field(default_factory=dict, description="options of the executor")
 
     @property
     def times(self) -> int:
@@ -106,9 +116,10 @@ class TrialsStage(Stage[TrialsConfig]):
     judges_cost: ClassVar[bool] = True
 
     def requires(self, artifacts: ArtifactSet, context: Context) -> None:
-        """Need the search's probes, a limit to fit into, a teacher, and a sampler and losses that exist."""
+        """Need the search's probes, a limit to fit into, a teacher, and a sampler, workers and losses that exist."""
         config = self.config
         sampler.create(config.sampler, config.sampler_options, Grid(()), costs=1, seed=0)
+        self._executor()
         refuse_unknown(config)
         if not artifacts.all(network="probes", written_as="profile") or not artifacts.all(written_as="choice"):
             raise UsageError(
@@ -131,34 +142,26 @@ class TrialsStage(Stage[TrialsConfig]):
         asks = sampler.create(
             self.config.sampler, self.config.sampler_options, fitting.grid, costs=1, seed=context.recipe.seed
         )
-        tried: dict[Point, Score] = {}
+        tried, asked = dict[Point, Score](), dict[Job[Score], Point]()
         wanted = min(self.config.count, len(fitting.points))
-        with context.progress.task("try students out", wanted) as advance:
-            following: Point | None = largest
-            while following is not None and len(tried) < wanted:
-                tried[following] = self._score(fitting.spec(following), artifacts, context)
-                asks.tell(following, (tried[following].error_percent,))
-                advance(1, f"{100 - tried[following].error_percent:.2f} % right")
-                following = asks.ask()
-        return artifacts.add(self._chosen(tried, fitting, context))
+        with self._executor() as workers, context.progress.task("try students out", wanted) as advance:
+            theirs = context if workers.here else replace(context, connection=None, progress=Progress())
 
-    def _score(self, spec: ModelSpec, artifacts: ArtifactSet, context: Context) -> Score:
-        """Return what a network is worth: as known from before, else trained now; a killed training goes on."""
-        dataset = data.load(context.recipe.data)
-        torch.manual_seed(context.recipe.seed)
-        model = build(spec, dataset.input_shape, dataset.classes)
-        config = TeachConfig.model_validate({name: getattr(self.config, name) for name in TeachConfig.model_fields})
-        place = context.cache / CACHED / Lesson(artifacts, context, config, context.recipe.data).key(model)[:32]
-        kept = place / "score.json"
-        if kept.is_file():
-            log.info("trials: %s was tried before (%s)", in_words(spec), place)
-            return read_json(Score, kept)
-        history = teach(model, artifacts, context, config, folder=place / "training", title=in_words(spec))
-        right = next(f for f in judged(model, dataset, context.origin_here) if f.name == "accuracy_percent")
-        score = Score(spec=spec, error_percent=100 - right.value, images=history.images)
-        write_json(score, kept)
-        shutil.rmtree(place / "training")
-        return score
+            def jobs() -> Iterator[Job[Score]]:
+                for point in _proposed(asks, largest, wanted):
+                    spec = fitting.spec(point)
+                    job = Job(in_words(spec), score_of, (spec, artifacts, theirs, self.config))
+                    asked[job] = point
+                    yield job
+
+            for job, score in workers.results(jobs()):
+                tried[asked[job]] = score
+                asks.tell(asked[job], (score.error_percent,))
+                advance(1, f"{100 - score.error_percent:.2f} % right")
+        return artifacts.add(self._chosen({point: tried[point] for point in asked.values()}, fitting, context))
+
+    def _executor(self) -> executor.Executor:
+        return executor.create(self.config.executor, self.config.executor_options, self.config.workers)
 
     def _chosen(self, tried: dict[Point, Score], fitting: _Fitting, context: Context) -> Artifact:
         """Return the choice: the most accurate network, of equals the cheapest; beside it the table of all."""
@@ -175,6 +178,37 @@ class TrialsStage(Stage[TrialsConfig]):
             figures=(told[best].row.latency,),
             notes={"choice": table.text()},
         )
+
+
+def score_of(spec: ModelSpec, artifacts: ArtifactSet, context: Context, config: TrialsConfig) -> Score:
+    """Return what a network is worth: as known from before, else trained now; a killed training goes on."""
+    dataset = data.load(context.recipe.data)
+    torch.manual_seed(context.recipe.seed)
+    model = build(spec, dataset.input_shape, dataset.classes)
+    taught = TeachConfig.model_validate({name: getattr(config, name) for name in TeachConfig.model_fields})
+    place = context.cache / CACHED / Lesson(artifacts, context, taught, context.recipe.data).key(model)[:32]
+    kept = place / "score.json"
+    if kept.is_file():
+        log.info("trials: %s was tried before (%s)", in_words(spec), place)
+        return read_json(Score, kept)
+    history = teach(model, artifacts, context, taught, folder=place / "training", title=in_words(spec))
+    right = next(f for f in judged(model, dataset, context.origin_here) if f.name == "accuracy_percent")
+    score = Score(spec=spec, error_percent=100 - right.value, images=history.images)
+    write_json(score, kept)
+    shutil.rmtree(place / "training")
+    return score
+
+
+def _proposed(asks: Sampler, first: Point, most: int) -> Iterator[Point]:
+    """Yield a network, and then what a sampler asks for; it may ask for the first one before it is told of it."""
+    yield first
+    for _ in range(most - 1):
+        point = asks.ask()
+        if point == first:
+            point = asks.ask()
+        if point is None:
+            return
+        yield point
 
 
 class _Fitting:

@@ -13,7 +13,7 @@ from pathlib import Path
 import click
 
 from edgekd.cli.measuring import device_named, device_option
-from edgekd.cli.training import refuse_unable, tell
+from edgekd.cli.training import placed, refuse_unable, tell, worker_options
 from edgekd.disk import clear
 from edgekd.errors import UsageError
 
@@ -28,6 +28,7 @@ from edgekd.errors import UsageError
 @click.option("--max-latency-ms", type=float, default=None, help="Short for --set budget.latency_ms=...")
 @click.option("--max-memory-mb", type=float, default=None, help="Short for --set budget.peak_memory_mb=...")
 @click.option("--max-accuracy-drop", type=float, default=None, help="Points; short for --set budget.accuracy_drop=...")
+@worker_options
 @click.option("--smoke", is_flag=True, help="Run the whole chain on a tiny network in under a minute.")
 @click.option("--dry-run", is_flag=True, help="Print the plan, a time estimate and the resolved recipe; do nothing.")
 @click.option("--json", "as_json", is_flag=True, help="Print only the report as JSON on standard output.")
@@ -42,6 +43,8 @@ def command(
     max_latency_ms: float | None,
     max_memory_mb: float | None,
     max_accuracy_drop: float | None,
+    executor: str | None,
+    workers: int | None,
     smoke: bool,
     dry_run: bool,
     as_json: bool,
@@ -53,12 +56,13 @@ def command(
     limits = {"latency_ms": max_latency_ms, "peak_memory_mb": max_memory_mb, "accuracy_drop": max_accuracy_drop}
     short = tuple(f"budget.{name}={value}" for name, value in limits.items() if value is not None)
     if resume is not None:
-        if target or run_folder or smoke or overrides or short:
+        if target or run_folder or smoke or overrides or short or executor or workers:
             raise UsageError("--resume goes on with a run as it was begun; give neither target, folder nor options")
         asked = request.resumed(resume, device_named(device))
     else:
         named = "smoke" if smoke else recipe
-        asked = request.resolve(named, target, run_folder, (*overrides, *short), device_named(device))
+        given = (*overrides, *short, *placed(named, overrides, executor, workers))
+        asked = request.resolve(named, target, run_folder, given, device_named(device))
     tell(quiet=quiet)
     report = None if dry_run else asked.finished()
     if report is not None:

@@ -16,7 +16,7 @@ from pathlib import Path
 import click
 
 from edgekd.cli.measuring import device_named, device_option
-from edgekd.cli.training import refuse_unable, tell
+from edgekd.cli.training import placed, refuse_unable, tell, worker_options
 
 
 @click.command(help=__doc__, context_settings={"help_option_names": ["-h", "--help"]})
@@ -26,6 +26,7 @@ from edgekd.cli.training import refuse_unable, tell
 @click.option("--run-folder", type=click.Path(path_type=Path), default=None, help="Default: runs/RECIPE-TARGET.")
 @click.option("--set", "overrides", multiple=True, metavar="A.B=C", help="Override one value of the recipe.")
 @click.option("--max-latency-ms", type=float, default=None, help="Short for --set budget.latency_ms=...")
+@worker_options
 @click.option("--plot", type=click.Path(path_type=Path), default=None, help="Draw the front: FILE.svg, .png or .pdf.")
 @click.option("--json", "as_json", is_flag=True, help="Print only the result as JSON on standard output.")
 @click.option("--quiet", is_flag=True, help="No progress, only the result.")
@@ -36,6 +37,8 @@ def command(
     run_folder: Path | None,
     overrides: tuple[str, ...],
     max_latency_ms: float | None,
+    executor: str | None,
+    workers: int | None,
     plot: Path | None,
     as_json: bool,
     quiet: bool,
@@ -44,7 +47,8 @@ def command(
     from edgekd.pipeline import request
 
     short = () if max_latency_ms is None else (f"budget.latency_ms={max_latency_ms}",)
-    asked = request.resolve(recipe, target, run_folder, (*overrides, *short), device_named(device))
+    given = (*overrides, *short, *placed(recipe, overrides, executor, workers))
+    asked = request.resolve(recipe, target, run_folder, given, device_named(device))
     tell(quiet=quiet)
     refuse_unable("search")
     from edgekd.cli.progress import best_for_this_output
