@@ -23,11 +23,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from edgekd.disk import one_at_a_time
 from edgekd.distill import shard as shards
 from edgekd.distill.column import SEEDS, Arrays, Column, rows_of
 from edgekd.distill.mirror import Mirror
 from edgekd.distill.teacher import Teacher
-from edgekd.disk import one_at_a_time
 from edgekd.errors import EdgekdError
 from edgekd.schema import Field, Schema, digest_of, read_json, write_json
 from edgekd.stage import Progress

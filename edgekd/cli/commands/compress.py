@@ -30,7 +30,9 @@ from edgekd.errors import UsageError
 @click.option("--max-memory-mb", type=float, default=None, help="Short for --set budget.peak_memory_mb=...")
 @click.option("--max-accuracy-drop", type=float, default=None, help="Points; short for --set budget.accuracy_drop=...")
 @click.option("--executor", default=None, help="Where trials run: short for --set stages.trials.executor=...")
-@click.option("--workers", type=int, default=None, help="Trials side by side: short for --set stages.trials.workers=...")
+@click.option(
+    "--workers", type=int, default=None, help="Trials side by side: short for --set stages.trials.workers=..."
+)
 @click.option("--smoke", is_flag=True, help="Run the whole chain on a tiny network in under a minute.")
 @click.option("--dry-run", is_flag=True, help="Print the plan, a time estimate and the resolved recipe; do nothing.")
 @click.option("--json", "as_json", is_flag=True, help="Print only the report as JSON on standard output.")
@@ -105,7 +107,8 @@ def command(
 
 
 def _needs_trials(recipe: str, overrides: tuple[str, ...]) -> None:
-    from edgekd import catalogue, recipe as recipes
+    from edgekd import catalogue
+    from edgekd import recipe as recipes
 
     if "trials" not in recipes.load(catalogue.find("recipes", recipe), overrides).stages:
         raise UsageError(
