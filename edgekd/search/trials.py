@@ -24,13 +24,14 @@ from edgekd.models.build import build
 from edgekd.models.kernels import macs
 from edgekd.profile import Profile
 from edgekd.recipe import ModelSpec
-from edgekd.schema import Field, Schema, read_json, write_json
+from edgekd.schema import Field, Schema, digest_of, read_json, write_json
 from edgekd.search import executor, sampler
 from edgekd.search.candidate import Candidate, candidate
 from edgekd.search.choice import Judge, Row, in_words
+from edgekd.search.course import Course, Score
 from edgekd.search.executor import Job
 from edgekd.search.front import nondominated
-from edgekd.search.sampler import Grid, Sampler
+from edgekd.search.sampler import Grid
 from edgekd.search.space import Point, Space
 from edgekd.search.stage import SearchConfig
 from edgekd.stage import Context, Progress, Stage
@@ -63,14 +64,6 @@ class TrialsConfig(TeachConfig):
     def times(self) -> int:
         """Return how many networks are trained like this."""
         return self.count
-
-
-class Score(Schema):
-    """What a network was found to be worth."""
-
-    spec: ModelSpec
-    error_percent: float = Field(description="of validation after the trial's training")
-    images: int = Field(description="seen in that training")
 
 
 class Trial(Schema):
@@ -142,23 +135,25 @@ class TrialsStage(Stage[TrialsConfig]):
         asks = sampler.create(
             self.config.sampler, self.config.sampler_options, fitting.grid, costs=1, seed=context.recipe.seed
         )
-        tried, asked = dict[Point, Score](), dict[Job[Score], Point]()
         wanted = min(self.config.count, len(fitting.points))
+        facts = [self.config.plain(), context.recipe.seed, fitting.points, [a.digest for a in artifacts.artifacts]]
+        course = Course(asks, largest, wanted, context.folder / "course.json", digest_of(facts))
+        points: dict[Job[Score], Point] = {}
         with self._executor() as workers, context.progress.task("try students out", wanted) as advance:
+            advance(len(course.told))
             theirs = context if workers.here else replace(context, connection=None, progress=Progress())
 
             def jobs() -> Iterator[Job[Score]]:
-                for point in _proposed(asks, largest, wanted):
+                for point in course.open():
                     spec = fitting.spec(point)
                     job = Job(in_words(spec), score_of, (spec, artifacts, theirs, self.config))
-                    asked[job] = point
+                    points[job] = point
                     yield job
 
             for job, score in workers.results(jobs()):
-                tried[asked[job]] = score
-                asks.tell(asked[job], (score.error_percent,))
+                course.tell(points[job], score)
                 advance(1, f"{100 - score.error_percent:.2f} % right")
-        return artifacts.add(self._chosen({point: tried[point] for point in asked.values()}, fitting, context))
+        return artifacts.add(self._chosen(course.told, fitting, context))
 
     def _executor(self) -> executor.Executor:
         return executor.create(self.config.executor, self.config.executor_options, self.config.workers)
@@ -197,18 +192,6 @@ def score_of(spec: ModelSpec, artifacts: ArtifactSet, context: Context, config: 
     write_json(score, kept)
     shutil.rmtree(place / "training")
     return score
-
-
-def _proposed(asks: Sampler, first: Point, most: int) -> Iterator[Point]:
-    """Yield a network, and then what a sampler asks for; it may ask for the first one before it is told of it."""
-    yield first
-    for _ in range(most - 1):
-        point = asks.ask()
-        if point == first:
-            point = asks.ask()
-        if point is None:
-            return
-        yield point
 
 
 class _Fitting:

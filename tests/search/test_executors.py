@@ -135,7 +135,7 @@ def test_a_worker_may_have_more_threads_where_there_are_cores(cluster: str, monk
     told = Job("threads", jobs.told_threads)
     assert results(create("processes", {"threads": 2}, WORKERS), told) == {"threads": "2"}
     monkeypatch.setenv("RAY_ADDRESS", cluster)
-    with pytest.raises(UsageError, match="a worker of 2 threads was asked for, and the largest node .* has 1 cores"):
+    with pytest.raises(UsageError, match=r"a worker of 2 threads was asked for, and the largest node .* has 1 cores"):
         results(create("ray", {"threads": 2}, WORKERS), told)
 
 
@@ -170,8 +170,7 @@ def test_ray_starts_a_cluster_where_none_is_named_and_it_ends_with_its_driver(
 
 def test_a_cluster_that_is_not_there_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:1")
-    monkeypatch.setenv("RAY_gcs_rpc_server_connect_timeout_s", "1")
-    with pytest.raises(UsageError, match="RAY_ADDRESS=127.0.0.1:1: no Ray cluster answers there"):
+    with pytest.raises(UsageError, match=r"RAY_ADDRESS=127\.0\.0\.1:1: no Ray cluster answers there"):
         results(create("ray", {}, 1), Job("a", jobs.squared, (1,)))
 
 
@@ -210,9 +209,8 @@ def ended(processes: list[int]) -> bool:
 
 
 def children(process: int) -> list[int]:
-    listed = [path for path in Path("/proc").glob("[0-9]*/stat")]
     found = []
-    for path in listed:
+    for path in Path("/proc").glob("[0-9]*/stat"):
         try:
             parent = path.read_text().rpartition(")")[2].split()[1]
         except (FileNotFoundError, ProcessLookupError):

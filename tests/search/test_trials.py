@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+import logging
+import multiprocessing
+import os
+import signal
+import threading
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -143,6 +149,60 @@ def test_scores_are_made_here_and_may_be_pruned_from_the_cache(
     assert all(entry.size_bytes < 2000 for entry in found), "no weights are left behind"
 
 
+def test_two_workers_find_what_one_finds(first: tuple[Trials, ModelSpec, ArtifactSet], tmp_path: Path) -> None:
+    run = run_in(tmp_path, "trials")
+    taught = with_teacher(tmp_path, model=TEACHER).add(*probes(run).artifacts)
+    assert tried(run, taught, workers=2)[:2] == first[:2]
+    beside = tried(run, taught, workers=2, losses={"dist": {}})[0]
+    alone = replace(run, cache=tmp_path / "another")
+    assert beside == tried(alone, taught, losses={"dist": {}})[0]
+
+
+def kill_all_workers_once(folder: Path) -> threading.Thread:
+    """Kill them when the first of them has left a checkpoint in `folder`; the thread ends when that is done."""
+
+    def kill() -> None:
+        deadline = time.monotonic() + 60
+        while not any(folder.glob("*/training/*/*.safetensors")) and time.monotonic() < deadline:
+            time.sleep(0.002)
+        for worker in multiprocessing.active_children():
+            os.kill(worker.pid or 0, signal.SIGKILL)
+
+    thread = threading.Thread(target=kill)
+    thread.start()
+    return thread
+
+
+def test_a_killed_worker_costs_no_finished_epoch(root: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    alone, run = run_in(root, "trials-9"), run_in(tmp_path, "trials")
+    expected = tried(alone, probes(alone), count=2, epochs=20)[0]
+    killer = kill_all_workers_once(run.cache / "trials")
+    with caplog.at_level(logging.WARNING, "edgekd"):
+        found = tried(run, probes(run), count=2, epochs=20, workers=2)[0]
+    killer.join()
+    assert "its worker died (SIGKILL); another one goes on" in caplog.text
+    assert found == expected
+
+
+def test_a_killed_search_goes_on_where_it_was(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    alone, run = run_in(root, "trials-10"), run_in(tmp_path, "trials")
+    expected = tried(alone, probes(alone), count=4)[0]
+    scored: list[ModelSpec] = []
+    score_of = trials.score_of
+
+    def until_the_third(spec: ModelSpec, *rest: object) -> object:
+        scored.append(spec)
+        if len(scored) == 3:
+            raise KeyboardInterrupt
+        return score_of(spec, *rest)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(trials, "score_of", until_the_third)
+    with pytest.raises(KeyboardInterrupt):
+        tried(run, probes(run), count=4)
+    assert tried(run, probes(run), count=4)[0] == expected
+    assert len(scored) == 5, "the third is tried again, and nobody else"
+
+
 def test_a_teacher_may_teach_the_trials(root: Path, tmp_path: Path) -> None:
     run = run_in(tmp_path, "trials")
     taught = with_teacher(tmp_path, model=TEACHER)
@@ -161,8 +221,9 @@ def test_what_is_missing_is_told_early(root: Path) -> None:
         TrialsStage(TrialsStage.Config(count=1)).requires(known, run)
     with pytest.raises(UsageError, match="finds a student for the stage 'distill'"):
         stage.requires(known, run_in(root, "trials-6", distill={"student": TEACHER}))
-    with pytest.raises(UsageError, match="unknown name 'randum' in samplers; did you mean 'random'"):
-        TrialsStage(TrialsStage.Config.model_validate({**TRIALS, "sampler": "randum"})).requires(known, run)
+    for kind, wrong, right in (("sampler", "randum", "random"), ("executor", "rai", "ray")):
+        with pytest.raises(UsageError, match=f"unknown name '{wrong}' in {kind}s; did you mean '{right}'"):
+            TrialsStage(TrialsStage.Config.model_validate({**TRIALS, kind: wrong})).requires(known, run)
 
 
 def test_a_plan_counts_every_trial(root: Path) -> None:

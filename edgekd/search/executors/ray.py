@@ -11,6 +11,7 @@ import os
 import pickle
 import platform
 import signal
+import socket
 import tempfile
 import threading
 from collections.abc import Iterator
@@ -24,6 +25,7 @@ from edgekd.search.executor import TRIES, Executor, Job, Outcome, attempt, given
 
 _OBJECT_STORE = 80 * 2**20
 """Bytes; the least that Ray takes. Jobs and results are small, everything large is a file."""
+_ANSWERS_IN_S = 10.0
 _LONGEST_PLACE = 16
 """Bytes of the folder for temporary files: the sockets that Ray makes below it may have paths of 107."""
 
@@ -102,11 +104,14 @@ def _connected(address: str) -> Iterator[None]:
     """Take part in a cluster that is there; raises UsageError where none answers."""
     import ray
 
-    with _own_signals():
-        try:
+    try:
+        host, _, port = address.rpartition("://")[2].rpartition(":")
+        if host:  # Ray itself would try for minutes
+            socket.create_connection((host, int(port)), _ANSWERS_IN_S).close()
+        with _own_signals():
             ray.init(address=address, logging_level="WARNING")
-        except ConnectionError as error:
-            raise UsageError(f"RAY_ADDRESS={address}: no Ray cluster answers there: {error}", "ray") from error
+    except (OSError, ValueError) as error:
+        raise UsageError(f"RAY_ADDRESS={address}: no Ray cluster answers there: {error}", "ray") from error
     try:
         yield
     finally:
