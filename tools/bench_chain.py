@@ -65,8 +65,8 @@ class Chain:
 
 
 CHAINS = {
-    "third": Chain(0.34, {"recovery": {"epochs": 3, "batch": 32, "learning_rate": 0.02}}),
-    "seventh": Chain(0.15, {"recovery": {"epochs": 3, "batch": 32, "learning_rate": 0.05}}),
+    "third": Chain(0.36, {"recovery": {"epochs": 3, "batch": 32, "learning_rate": 0.02}}),
+    "seventh": Chain(0.165, {"recovery": {"epochs": 3, "batch": 32, "learning_rate": 0.05}}),
 }
 """By name; one epoch is 10,000 images."""
 

@@ -6,7 +6,7 @@ kept is therefore the order too: a search that is begun again is led through all
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from edgekd.errors import EdgekdError
@@ -38,15 +38,27 @@ class Steps(Schema):
     steps: tuple[Step, ...] = ()
 
 
+Costs = Callable[[Point, Score], tuple[float, ...]]
+"""What a sampler is told of a network."""
+
+
+def error_alone(point: Point, score: Score) -> tuple[float, ...]:
+    """Tell what a network gets wrong, wherever it stands."""
+    del point
+    return (score.error_percent,)
+
+
 class Course:
     """The questions of a sampler, and the answers to them; a file of another key is begun anew."""
 
-    def __init__(self, sampler: Sampler, first: Point, most: int, path: Path, key: str) -> None:
+    def __init__(  # noqa: PLR0917 - who is asked, how often, and where that is kept
+        self, sampler: Sampler, first: Point, most: int, path: Path, key: str, costs: Costs = error_alone
+    ) -> None:
         """Take up what `path` holds; `first` is tried before the sampler is asked, and not more than `most` are.
 
         Raises EdgekdError where the sampler does not ask as it did.
         """
-        self._sampler, self._path, self._key = sampler, path, key
+        self._sampler, self._path, self._key, self._costs = sampler, path, key, costs
         self._questions = _questions(sampler, first, most)
         self._steps: list[Step] = []
         self._asked: list[Point] = []
@@ -79,7 +91,7 @@ class Course:
             self._asked.append(step.point)
         else:
             self._told[step.point] = step.score
-            self._sampler.tell(step.point, (step.score.error_percent,))
+            self._sampler.tell(step.point, self._costs(step.point, step.score))
 
     def _keep(self, step: Step) -> None:
         self._take(step)

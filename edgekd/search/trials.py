@@ -8,6 +8,7 @@ Several are trained side by side where there are several workers.
 from __future__ import annotations
 
 import logging
+import math
 import shutil
 from collections.abc import Iterator
 from dataclasses import replace
@@ -28,10 +29,10 @@ from edgekd.schema import Field, Schema, digest_of, read_json, write_json
 from edgekd.search import executor, sampler
 from edgekd.search.candidate import Candidate, candidate
 from edgekd.search.choice import Judge, Row, in_words
-from edgekd.search.course import Course, Score
+from edgekd.search.course import Course, Score, error_alone
 from edgekd.search.executor import Job
 from edgekd.search.front import nondominated
-from edgekd.search.sampler import Grid
+from edgekd.search.sampler import Grid, Sampler
 from edgekd.search.space import Point, Space
 from edgekd.search.stage import SearchConfig
 from edgekd.stage import Context, Progress, Stage
@@ -53,6 +54,11 @@ class TrialsConfig(TeachConfig):
     epochs: int = Field(default=2, ge=1, le=100_000, description="passes over the training samples in a trial")
     sampler: str = Field(default="random", description="name of a sampler: which network is tried next")
     sampler_options: dict[str, Any] = Field(default_factory=dict, description="options of the sampler")
+    front: bool = Field(
+        default=False,
+        description="look for the front of latency and error, where networks differ in both, instead of for the most "
+        "accurate network alone; that one is chosen in any case",
+    )
     workers: int = Field(default=1, ge=1, le=1024, description="networks that are trained side by side")
     executor: str = Field(
         default="processes",
@@ -111,7 +117,7 @@ class TrialsStage(Stage[TrialsConfig]):
     def requires(self, artifacts: ArtifactSet, context: Context) -> None:
         """Need the search's probes, a limit to fit into, a teacher, and a sampler, workers and losses that exist."""
         config = self.config
-        sampler.create(config.sampler, config.sampler_options, Grid(()), costs=1, seed=0)
+        self._sampler(Grid(()), seed=0)
         self._executor()
         refuse_unknown(config)
         if not artifacts.all(network="probes", written_as="profile") or not artifacts.all(written_as="choice"):
@@ -132,12 +138,11 @@ class TrialsStage(Stage[TrialsConfig]):
         search = SearchConfig.of(context.recipe)
         fitting = _Fitting(search.space_of(context), search.judge_of(profile, context), context)
         largest = fitting.points[-1]  # what the search would choose is the first to be tried
-        asks = sampler.create(
-            self.config.sampler, self.config.sampler_options, fitting.grid, costs=1, seed=context.recipe.seed
-        )
+        asks = self._sampler(fitting.grid, context.recipe.seed)
         wanted = min(self.config.count, len(fitting.points))
         facts = [self.config.plain(), context.recipe.seed, fitting.points, [a.digest for a in artifacts.artifacts]]
-        course = Course(asks, largest, wanted, context.folder / "course.json", digest_of(facts))
+        costs = fitting.both_costs if self.config.front else error_alone
+        course = Course(asks, largest, wanted, context.folder / "course.json", digest_of(facts), costs)
         points: dict[Job[Score], Point] = {}
         with self._executor() as workers, context.progress.task("try students out", wanted) as advance:
             advance(len(course.told))
@@ -154,6 +159,10 @@ class TrialsStage(Stage[TrialsConfig]):
                 course.tell(points[job], score)
                 advance(1, f"{100 - score.error_percent:.2f} % right")
         return artifacts.add(self._chosen(course.told, fitting, context))
+
+    def _sampler(self, grid: Grid, seed: int) -> Sampler:
+        costs = 2 if self.config.front else 1
+        return sampler.create(self.config.sampler, self.config.sampler_options, grid, costs=costs, seed=seed)
 
     def _executor(self) -> executor.Executor:
         return executor.create(self.config.executor, self.config.executor_options, self.config.workers)
@@ -222,3 +231,7 @@ class _Fitting:
     def row(self, point: Point) -> Row:
         """Return what a network is predicted to cost."""
         return self._judge.row("tried", self._found[point])
+
+    def both_costs(self, point: Point, score: Score) -> tuple[float, ...]:
+        """Return the logarithm of a network's predicted latency, and its error."""
+        return math.log(self.row(point).latency.value), score.error_percent

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import logging
+import math
 import multiprocessing
 import os
 import signal
 import threading
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,6 +24,8 @@ from edgekd.recipe import ModelSpec
 from edgekd.schema import read_json, write_json
 from edgekd.search import trials
 from edgekd.search.candidate import candidate
+from edgekd.search.sampler import Sampler
+from edgekd.search.space import Point
 from edgekd.search.trials import Trials, TrialsStage
 from edgekd.stage import Context
 from tests.distill.tiny_run import context, with_teacher
@@ -121,6 +125,26 @@ def test_a_corrected_prediction_trains_nobody_anew(
     table, choice, _ = tried(slower, probes(slower), count=1)
     assert choice != most.spec
     assert table.trials[0].row.latency.value <= 2 * most.latency.value
+
+
+def test_the_front_is_looked_for_by_latency_and_error(
+    first: tuple[Trials, ModelSpec, ArtifactSet], root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[tuple[float, ...]] = []
+    tell = Sampler.tell
+
+    def noticed(self: Sampler, point: Point, costs: Sequence[float]) -> None:
+        told.append(tuple(costs))
+        tell(self, point, costs)
+
+    monkeypatch.setattr(Sampler, "tell", noticed)
+    run = run_in(root, "trials-9")
+    table, choice, _ = tried(run, probes(run), front=True)
+    assert [(math.log(one.row.latency.value), one.score.error_percent) for one in table.trials] == told
+    assert choice == table.trials[table.chosen].score.spec
+    assert table.chosen in table.front
+    with pytest.raises(UsageError, match="startup = 1"):
+        tried(run, probes(run), front=True, sampler="sms-ego", sampler_options={"startup": 1})
 
 
 def test_a_tight_limit_leaves_fewer_to_try(root: Path) -> None:
