@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+from numpy.typing import NDArray
+
 from edgekd.figure import Figure
 from edgekd.models.kernels import macs
 from edgekd.predict.features import step_of
 from edgekd.predict.limit import limit_ms
 from edgekd.predict.predictor import Predictor
-from edgekd.profile import Profile
+from edgekd.profile import Kernel, Profile
 from edgekd.recipe import ModelSpec
 from edgekd.schema import Field, Schema
 from edgekd.search.candidate import Candidate, narrowest
@@ -112,6 +115,11 @@ class Judge:
     def _corrected(self, figure: Figure) -> Figure:
         bounds = {key: getattr(figure, key) for key in ("value", "lower", "upper")}
         return figure.replace(**{key: None if v is None else v * self.correction for key, v in bounds.items()})
+
+    def each_ms(self, kernels: Sequence[Kernel]) -> NDArray[np.float64]:
+        """Return the corrected latency of every engine that may ship, (engines,); of none it is that of the call."""
+        pairs = [pair for pair in self.predictor.pairs if pair[0] in self.schemes]
+        return np.array([self.predictor.latency_ms(kernels, *pair).value for pair in pairs]) * self.correction
 
     def least(self, candidate: Candidate, pruned: bool) -> Figure:
         """Return the latency a candidate is predicted to have at best, where `pruned` with all pruning may take."""

@@ -1,0 +1,242 @@
+"""Does a search by gradient descent find better widths? TAS against one width for all, at equal predicted latency.
+
+    python -m tools.bench_tas FOLDER [--seeds 3] [--first 0] [--datasets fashion-mnist,mnist5k]
+
+The teacher is the ResNet-8 of 40/40/40 channels of `bench_allocators`, trained alike for every data set and seed. The
+limit is what 16/16/16 channels are predicted to cost from probes that the stage `search` measures here: `uniform` costs
+exactly that, TAS at most that. `random` is a network drawn evenly from all that cost as much as TAS may; what TAS has
+ahead of it is what its logits have learned. All three are trained alike, with plain knowledge distillation from the
+unpruned network. A row is one network: accuracy on test images, what it is predicted to cost of the limit, and for TAS
+whether its likeliest network was at the limit by itself. Seconds are those of the processor.
+FOLDER keeps teachers, probes, searches and rows, and what is there is not made again; settings were tried out on seeds
+from 100 on (--first). Prints a table for each data set, paired differences with their 95 % interval (Student's t over
+seeds). One thread, about six minutes a seed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import signal
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from itertools import product
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from edgekd import target as targets
+from edgekd.artifact import ArtifactSet
+from edgekd.distill.teach import TeachConfig, teach
+from edgekd.measure import machine
+from edgekd.models.build import build
+from edgekd.profile import Profile
+from edgekd.recipe import ModelSpec, Recipe
+from edgekd.schema import read_json
+from edgekd.search.candidate import candidate
+from edgekd.search.choice import Judge, in_words
+from edgekd.search.stage import SearchConfig, SearchStage
+from edgekd.search.tas.config import TasConfig
+from edgekd.search.tas.shapes import Family, network
+from edgekd.search.tas.stage import Found, TasStage
+from edgekd.stage import Context
+from edgekd.train import checkpoint, data
+from edgekd.train.dataset import DataSet
+from edgekd.train.stage import TeacherStage
+from tools.bench_allocators import MODEL, SETTINGS, percent
+from tools.bench_losses import interval
+
+UNIFORM = network((16, 16, 16), (1, 1, 1))
+SPACE = {"depths": [8], "multipliers": [0.2, 1.0], "growths": [1.0]}
+TAS = TasConfig(epochs=10, batch=64, learning_rate=0.1)
+STUDENT = TeachConfig(epochs=8, batch=64, learning_rate=0.1, losses={"logits-kl": {"weight": 0.5}})
+METHODS = ("tas", "uniform", "random")
+PERCENTILE, PROBES, PROCESSES = 50, 8, 5
+SECONDS = "seconds.json"
+
+
+@dataclass(frozen=True)
+class Row:
+    """One trained network; accuracies in percent of the test split."""
+
+    dataset: str
+    method: str
+    seed: int
+    network: str
+    cost: float
+    """Predicted, of the limit."""
+    landed: bool | None
+    """Whether the likeliest network of the search was at the limit; None of other methods."""
+    teacher: float
+    right: float
+    teacher_s: float
+    search_s: float | None
+    training_s: float
+
+
+@contextmanager
+def timed(file: Path) -> Iterator[None]:
+    """Add to a file the processor seconds spent here, also where that is stopped."""
+    before, started = seconds(file), time.process_time()
+    try:
+        yield
+    finally:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(json.dumps(before + time.process_time() - started))
+
+
+def seconds(file: Path) -> float:
+    """Return the seconds in a file, 0 where there is none."""
+    return float(json.loads(file.read_text())) if file.is_file() else 0.0
+
+
+class Bench:
+    """One data set and seed."""
+
+    def __init__(self, name: str, seed: int, folder: Path) -> None:
+        self.name, self.seed, self.folder = name, seed, folder
+        probes = SearchStage(SearchConfig(student="teacher", probes=PROBES, processes=PROCESSES)).run(
+            ArtifactSet(), self._context("search")
+        )
+        self.profile = read_json(Profile, self._context("search").path(probes.newest(network="probes")))
+        with timed(self._context("teacher").folder / SECONDS):
+            self.artifacts = TeacherStage(SETTINGS[name].teacher).run(probes, self._context("teacher"))
+        self.dataset: DataSet = data.load(self._context("teacher").recipe.data)
+        self.limit_ms = self._cost(UNIFORM, self._judge(self._context("limit")))
+        teacher = self._context("teacher").path(self.artifacts.newest(network="teacher", written_as="torch"))
+        self.right = percent(checkpoint.load(teacher), self.dataset)
+
+    def row(self, method: str) -> Row:
+        """Find the network of a method, train and judge it."""
+        found, search_s = self._found()
+        spec = {"tas": found.chosen.spec, "uniform": UNIFORM, "random": self._drawn(found)}[method]
+        context = self._context(f"student-{method}")
+        torch.manual_seed(self.seed)
+        model = build(spec, self.dataset.input_shape, self.dataset.classes)
+        started = time.process_time()
+        with tempfile.TemporaryDirectory() as scratch:
+            teach(model, self.artifacts, context, STUDENT, folder=Path(scratch), title=method)
+        return Row(
+            dataset=self.name,
+            method=method,
+            seed=self.seed,
+            network=in_words(spec),
+            cost=self._cost(spec, self._judge(context)) / self.limit_ms,
+            landed=found.rank == 0 and found.on_limit if method == "tas" else None,
+            teacher=self.right,
+            right=percent(model, self.dataset),
+            teacher_s=seconds(self._context("teacher").folder / SECONDS),
+            search_s=search_s if method == "tas" else None,
+            training_s=time.process_time() - started,
+        )
+
+    def _found(self) -> tuple[Found, float]:
+        """Search, or take what was found before."""
+        context = self._context("tas", latency_ms=self.limit_ms)
+        kept = context.folder / "tas.json"
+        if not kept.is_file():
+            with timed(context.folder / SECONDS):
+                TasStage(TAS).run(self.artifacts, context)
+        return read_json(Found, kept), seconds(context.folder / SECONDS)
+
+    def _drawn(self, found: Found) -> ModelSpec:
+        """Return a network drawn evenly from those at the limit, of the search's own candidates."""
+        judge, family = self._judge(self._context("limit")), Family.of(self.dataset.image_shape, self.dataset.classes)
+        decided = [own.candidates for own in (*found.widths, *found.blocks)]
+        least = (1 - found.tolerance) * found.limit_ms
+        fitting = [
+            network(chosen[:3], chosen[3:])
+            for chosen in product(*decided)
+            if least <= judge.each_ms(family.kernels(chosen[:3], chosen[3:])).min() <= found.limit_ms
+        ]
+        return fitting[np.random.default_rng(self.seed).integers(len(fitting))]
+
+    def _cost(self, spec: ModelSpec, judge: Judge) -> float:
+        found = candidate("cost", spec, self.dataset.image_shape, self.dataset.classes)
+        return judge.row("cost", found).latency.value
+
+    def _judge(self, context: Context) -> Judge:
+        return SearchConfig.of(context.recipe).judge_of(self.profile, context)
+
+    def _context(self, stage: str, **budget: float) -> Context:
+        here = targets.load("host", machine.host_target())
+        setting, own = SETTINGS[self.name], self.folder / self.name
+        plain = {
+            "model": MODEL,
+            "data": setting.data,
+            "target": here.name,
+            "budget": {"percentile": PERCENTILE, **(budget or {"latency_ratio": 1.0})},
+            "stages": {
+                "search": {"space_options": SPACE, "margin": 1.0},
+                "teacher": setting.teacher.plain(),
+                "tas": TAS.plain(),
+                "distill": {},
+            },
+            "seed": self.seed,
+        }
+        at = own / stage if stage == "search" else own / f"{stage}-{self.seed}"
+        recipe = Recipe.model_validate(plain)
+        return Context(own, at, self.folder / "cache", recipe, here, origin_is_device=True)
+
+
+def table(rows: Sequence[Row]) -> Iterator[str]:
+    """Yield the lines of a markdown table, and what the search cost."""
+    by = {method: {row.seed: row for row in rows if row.method == method} for method in METHODS}
+    yield "| network | seeds | predicted cost, of the limit | test, % | tas against it |"
+    yield "|---|---|---|---|---|"
+    for method, mine in by.items():
+        if not mine:
+            continue
+        both = sorted(mine.keys() & by["tas"].keys())
+        ahead = interval(np.array([by["tas"][seed].right - mine[seed].right for seed in both])) if both else ""
+        cost, right = (np.mean([getattr(row, name) for row in mine.values()]) for name in ("cost", "right"))
+        yield f"| {method} | {len(mine)} | {cost:.3f} | {right:.2f} | {'' if method == 'tas' else ahead} |"
+    tas = list(by["tas"].values())
+    if not tas:
+        return
+    yield ""
+    yield from (f"seed {row.seed}: {row.network}, {row.cost:.3f} of the limit" for row in tas)
+    yield f"the likeliest network was at the limit by itself in {sum(bool(row.landed) for row in tas)} of {len(tas)}"
+    search, teacher, student = (
+        np.mean([getattr(row, name) for row in tas]) for name in ("search_s", "teacher_s", "training_s")
+    )
+    yield f"a search costs {search / teacher:.1f} trainings of the teacher, {search / student:.1f} of its own network"
+
+
+def main() -> None:
+    """Make what rows are missing, print a table a data set."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path, help="where everything is kept")
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--first", type=int, default=0, help="seed")
+    parser.add_argument("--datasets", default=",".join(SETTINGS), help="names, with commas")
+    given = parser.parse_args()
+    torch.set_num_threads(1)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that seconds are kept
+    given.folder.mkdir(parents=True, exist_ok=True)
+    kept = given.folder / "rows.jsonl"
+    rows = [Row(**json.loads(line)) for line in kept.open()] if kept.is_file() else []
+    seeds = range(given.first, given.first + given.seeds)
+    for dataset in given.datasets.split(","):
+        for seed in seeds:
+            done = {row.method for row in rows if (row.dataset, row.seed) == (dataset, seed)}
+            if done >= set(METHODS):
+                continue
+            bench = Bench(dataset, seed, given.folder)
+            for method in METHODS:
+                if method not in done:
+                    rows.append(bench.row(method))
+                    print(f"  {rows[-1]}", flush=True)
+                    with kept.open("a") as file:
+                        file.write(json.dumps(asdict(rows[-1])) + "\n")
+        mine = [row for row in rows if row.dataset == dataset and row.seed in seeds]
+        print(f"\n{dataset}, teacher {np.mean([row.teacher for row in mine]):.2f} %\n", *table(mine), sep="\n")
+
+
+if __name__ == "__main__":
+    main()
