@@ -28,7 +28,7 @@ def cluster() -> Iterator[str]:
 
     node = {"num_cpus": 1, "object_store_memory": 80 * 2**20}
     with scratch("ray", Path("/tmp")) as place:
-        found = Cluster(True, head_node_args={**node, "include_dashboard": False, "_temp_dir": str(place)})
+        found = Cluster(True, head_node_args={**node, "include_dashboard": False, "temp_dir": str(place)})
         try:
             found.add_node(**node)
             yield found.address
