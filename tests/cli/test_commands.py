@@ -62,6 +62,7 @@ def test_help_imports_nothing_heavy() -> None:
         (("compress", "--set", "nonsense"), "expected KEY.KEY=VALUE"),
         (("compress", "--set", "stages.prune.critterion=taylor", "--dry-run"), "did you mean 'criterion'"),
         (("compress", "--set", "stages.prun={}", "--dry-run"), "did you mean 'prune'"),
+        (("compress", "--executor", "ray"), "are about the stage 'trials', and recipe 'mnist5k' has none"),
         (("compress", "--recipe", "no/such/file.yaml"), "no such recipe file"),
     ],
 )

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Barrier
 
 import fsspec
 import numpy as np
@@ -89,6 +91,23 @@ def test_bytes_on_the_disk_are_those_of_the_formula(tmp_path: Path, small_shards
         found = sum(path.stat().st_size for path in (folder / column.name).rglob("*.bin"))
         assert found == column.bytes(len(IMAGES), shape, kept)
         assert sum(path.stat().st_size for path in (folder / "seeds").rglob("*.bin")) == 8 * len(IMAGES)
+
+
+def test_who_comes_while_another_writes_waits_and_asks_nobody(tmp_path: Path) -> None:
+    teachers, together = [Counted(), Counted()], Barrier(2)
+
+    def begin(teacher: Counted) -> Tensor:
+        store = store_in(tmp_path)
+        missing = store.missing(2, [FULL])
+        together.wait()
+        assert missing == [0, 1]
+        write(store, 2, teacher)
+        return every(store, 1)
+
+    with ThreadPoolExecutor(2) as pool:
+        one, other = pool.map(begin, teachers)
+    assert torch.equal(one, other)
+    assert sorted(teacher.asked for teacher in teachers) == [0, 2 * len(IMAGES) + 2]
 
 
 @pytest.mark.parametrize("classes", [10, 70_000])

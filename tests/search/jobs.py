@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import sys
 import threading
 import time
 from pathlib import Path
@@ -43,6 +42,10 @@ def waits(path: Path) -> str:
 
 def refuses(what: str) -> None:
     raise UsageError(f"there is no {what}", what)
+
+
+def lacks_a_package(*_: object) -> None:
+    raise ModuleNotFoundError("No module named 'edgekd'")
 
 
 def fails_unreadably() -> None:
@@ -87,7 +90,3 @@ def drive(kind: str, folder: Path) -> None:
     with executor.create(kind, {}, 2) as workers:
         for _ in workers.results([Job("a", stays, (folder, "a")), Job("b", stays, (folder, "b"))]):
             pass
-
-
-if __name__ == "__main__":
-    drive(sys.argv[1], Path(sys.argv[2]))

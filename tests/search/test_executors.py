@@ -27,8 +27,9 @@ def cluster() -> Iterator[str]:
     from ray.cluster_utils import Cluster
 
     node = {"num_cpus": 1, "object_store_memory": 80 * 2**20}
-    with scratch("ray", Path("/tmp")) as place:
-        found = Cluster(True, head_node_args={**node, "include_dashboard": False, "_temp_dir": str(place)})
+    with scratch("ray", Path("/tmp")) as place, pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RAY_TMPDIR", str(place))
+        found = Cluster(True, head_node_args={**node, "include_dashboard": False})
         try:
             found.add_node(**node)
             yield found.address
@@ -118,7 +119,7 @@ def test_a_worker_is_single_threaded_unless_told_otherwise(name: str, monkeypatc
 
 @over_all
 def test_no_worker_outlives_a_driver_that_is_killed(name: str, tmp_path: Path) -> None:
-    driver = subprocess.Popen([sys.executable, "-m", "tests.search.jobs", name, str(tmp_path)])
+    driver = driving(name, tmp_path)
     try:
         for one in "ab":
             jobs.wait_for(tmp_path / one)
@@ -156,7 +157,8 @@ def test_ray_starts_a_cluster_where_none_is_named_and_it_ends_with_its_driver(
     long.mkdir()
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
     monkeypatch.setenv("TMPDIR", str(long))
-    driver = subprocess.Popen([sys.executable, "-m", "tests.search.jobs", "ray", str(tmp_path)])
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    driver = driving("ray", tmp_path)
     try:
         for one in "ab":
             jobs.wait_for(tmp_path / one)
@@ -166,12 +168,27 @@ def test_ray_starts_a_cluster_where_none_is_named_and_it_ends_with_its_driver(
         driver.kill()
         driver.wait()
     assert ended([*started, *(int((tmp_path / one).read_text()) for one in "ab")])
+    assert not (tmp_path / "home").exists()
 
 
 def test_a_cluster_that_is_not_there_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:1")
     with pytest.raises(UsageError, match=r"RAY_ADDRESS=127\.0\.0\.1:1: no Ray cluster answers there"):
         results(create("ray", {}, 1), Job("a", jobs.squared, (1,)))
+
+
+def test_a_node_without_the_same_files_or_packages_is_told(
+    cluster: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RAY_ADDRESS", cluster)
+    job = Job("a", jobs.squared, (1,))
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "cwd", lambda: tmp_path / "elsewhere")
+        with pytest.raises(UsageError, match="must share one file system"):
+            results(create("ray", {}, 1), job)
+    monkeypatch.setattr("edgekd.search.executors.ray._attempt_in", jobs.lacks_a_package)
+    with pytest.raises(UsageError, match=r"could not begin with 'a': No module named 'edgekd'; .* need the packages"):
+        results(create("ray", {}, 1), job)
 
 
 def test_without_the_package_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -191,6 +208,11 @@ def test_an_answer_to_sigterm_is_kept(cluster: str, monkeypatch: pytest.MonkeyPa
 def test_an_unknown_executor_is_told_with_the_nearest() -> None:
     with pytest.raises(UsageError, match="unknown name 'proceses' in executors; did you mean 'processes'"):
         create("proceses", {}, 1)
+
+
+def driving(name: str, folder: Path) -> subprocess.Popen[bytes]:
+    code = f"from pathlib import Path; from tests.search import jobs; jobs.drive({name!r}, Path({str(folder)!r}))"
+    return subprocess.Popen([sys.executable, "-c", code])
 
 
 def alive(process: int) -> bool:

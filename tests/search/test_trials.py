@@ -173,13 +173,12 @@ def test_scores_are_made_here_and_may_be_pruned_from_the_cache(
     assert all(entry.size_bytes < 2000 for entry in found), "no weights are left behind"
 
 
-def test_two_workers_find_what_one_finds(first: tuple[Trials, ModelSpec, ArtifactSet], tmp_path: Path) -> None:
+def test_two_workers_find_what_one_finds(tmp_path: Path) -> None:
     run = run_in(tmp_path, "trials")
     taught = with_teacher(tmp_path, model=TEACHER).add(*probes(run).artifacts)
-    assert tried(run, taught, workers=2)[:2] == first[:2]
-    beside = tried(run, taught, workers=2, losses={"dist": {}})[0]
-    alone = replace(run, cache=tmp_path / "another")
-    assert beside == tried(alone, taught, losses={"dist": {}})[0]
+    beside = tried(run, taught, workers=2, losses={"dist": {}})
+    alone = tried(replace(run, cache=tmp_path / "another"), taught, losses={"dist": {}})
+    assert beside[:2] == alone[:2]
 
 
 def kill_all_workers_once(folder: Path) -> threading.Thread:
@@ -199,10 +198,10 @@ def kill_all_workers_once(folder: Path) -> threading.Thread:
 
 def test_a_killed_worker_costs_no_finished_epoch(root: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     alone, run = run_in(root, "trials-9"), run_in(tmp_path, "trials")
-    expected = tried(alone, probes(alone), count=2, epochs=20)[0]
+    expected = tried(alone, probes(alone), count=2, epochs=10)[0]
     killer = kill_all_workers_once(run.cache / "trials")
     with caplog.at_level(logging.WARNING, "edgekd"):
-        found = tried(run, probes(run), count=2, epochs=20, workers=2)[0]
+        found = tried(run, probes(run), count=2, epochs=10, workers=2)[0]
     killer.join()
     assert "its worker died (SIGKILL); another one goes on" in caplog.text
     assert found == expected

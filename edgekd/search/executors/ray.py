@@ -10,6 +10,7 @@ import importlib.util
 import os
 import pickle
 import platform
+import secrets
 import signal
 import socket
 import tempfile
@@ -67,6 +68,11 @@ class Ray(Executor):
         number, job = self._running.pop(done)
         try:
             return number, outcome(ray.get(done))
+        except ray.exceptions.RayTaskError as error:
+            raise UsageError(
+                f"executor 'ray': a worker could not begin with '{job.title}': {error.cause}; the nodes of a "
+                "Ray cluster need the packages of this machine"
+            ) from error
         except ray.exceptions.RayError as error:
             raise given_up(job, type(error).__name__) from error
 
@@ -124,6 +130,7 @@ def _local(cores: int) -> Iterator[None]:
     import ray
 
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # edgekd sends nothing, and keeps Ray from sending
+    os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))  # else Ray would leave one in the home folder
     place = Path(tempfile.gettempdir())
     if len(os.fsencode(place)) > _LONGEST_PLACE:
         place = Path("/tmp")  # noqa: S108 - scratch makes a folder of its own there
@@ -134,7 +141,7 @@ def _local(cores: int) -> Iterator[None]:
                 num_cpus=cores,
                 include_dashboard=False,
                 object_store_memory=_OBJECT_STORE,
-                logging_level="WARNING",
+                logging_level="ERROR",
                 _temp_dir=str(folder),
             )
         try:
