@@ -53,13 +53,13 @@ class Processes(Executor):
             if answer is not None:
                 return answer
             self._workers.remove(worker)
-            how, task = worker.end(), worker.task
-            if task is None:
+            how, lost = worker.end(), worker.task
+            if lost is None:
                 continue
-            if task.tries == TRIES:
-                raise given_up(task.job, how)
-            log.warning("%s: its worker died (%s); another one goes on", task.job.title, how)
-            self._hand_over(replace(task, tries=task.tries + 1))
+            if lost.tries == TRIES:
+                raise given_up(lost.job, how)
+            log.warning("%s: its worker died (%s); another one goes on", lost.job.title, how)
+            self._hand_over(replace(lost, tries=lost.tries + 1))
 
     def close(self) -> None:
         """End all workers, whatever they do."""
