@@ -7,8 +7,9 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain, islice
 from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -21,14 +22,19 @@ from tests.tmpfs import Tmpfs
 
 TESTS = Path(__file__).parent
 WORKER = os.environ.get("PYTEST_XDIST_WORKER")
+WORKERS = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
 MEASURED = (
-    *("connection", "device", "measure", "kernels/test_profiling.py", "cli/test_gate.py", "cli/test_profile.py"),
+    *("device", "measure", "kernels/test_profiling.py", "cli/test_gate.py", "cli/test_profile.py"),
     *("gate/test_pytest_plugin.py", "quantize/test_trial.py", "train/test_overhead.py"),
 )
 """Folders and files whose tests say something of time or memory, and need the machine for themselves; elsewhere single
 tests are marked."""
-LONG = ("pipeline", "test_wheel.py")
-"""Whole compressions, where the figures may be what they like; the first to begin, so that all workers end together."""
+LONG = (
+    *("pipeline", "test_wheel.py", "test_contributing.py", "train/test_parallel.py"),
+    *("predict/test_latency.py", "predict/test_widths.py", "kernels/test_refining.py", "cli/test_predict.py"),
+)
+"""Whole compressions, where the figures may be what they like, and what shares a profile that takes half a minute to
+learn; the first to begin, so that all workers end together."""
 
 
 @dataclass(frozen=True)
@@ -116,23 +122,65 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         terminalreporter.write_line(f"unexpectedly skipped: {line}", red=True)
 
 
+def pytest_configure() -> None:
+    """Give each worker cores of its own.
+
+    A run trains with as many threads as it may use cores, and two that train with all of them wait for each other most
+    of the time; what one measures is not disturbed by what another computes.
+    """
+    if WORKER and hasattr(os, "sched_setaffinity"):
+        cores = sorted(os.sched_getaffinity(0))
+        os.sched_setaffinity(0, cores[int(WORKER.removeprefix("gw")) % min(WORKERS, len(cores)) :: WORKERS])
+
+
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--slow", action="store_true", help="also run the long studies")
 
 
-def _is_in(places: Sequence[str], item: pytest.Item) -> bool:
-    return any(item.path.is_relative_to(TESTS / place) for place in places)
+def _is_in(places: Sequence[str], path: Path) -> bool:
+    return any(path.is_relative_to(TESTS / place) for place in places)
 
 
-@pytest.hookimpl(tryfirst=True)  # before -m looks at the markers
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Leave out whole files that -m would leave out test by test: importing them takes half a minute."""
+    if collection_path.suffix != ".py" or config.option.markexpr not in {"measured", "not measured"}:
+        return None
+    measured = _is_in(MEASURED, collection_path)
+    if config.option.markexpr == "not measured":
+        return measured or None
+    return not (measured or "mark.measured" in collection_path.read_text()) or None
+
+
+def _dealt(items: Sequence[pytest.Item], workers: int) -> list[pytest.Item]:
+    """Order tests so that every worker begins with long ones, and only the first waits for the smoke run.
+
+    Each worker gets an equal part of the list, as it stands; who is done with his takes from the ends of the others'.
+    """
+    smoke: list[pytest.Item] = []
+    long: dict[Path, list[pytest.Item]] = {}
+    short: list[pytest.Item] = []
     for item in items:
-        if _is_in(MEASURED, item):
+        if "smoke" in getattr(item, "fixturenames", ()):
+            smoke.append(item)
+        else:
+            (long.setdefault(item.path, []) if _is_in(LONG, item.path) else short).append(item)
+    files, others = list(long.values()), max(workers - 1, 1)
+    found: list[pytest.Item] = []
+    left = iter(short)
+    for number, begin in enumerate([smoke, *(list(chain(*files[part::others])) for part in range(others))]):
+        end = len(items) * (number + 1) // (others + 1)
+        found += [*begin, *islice(left, max(end - len(found) - len(begin), 0))]
+    return [*found, *left]
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)  # before -m looks at the markers, and after it has sorted out
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> Generator[None, object, object]:
+    for item in items:
+        if _is_in(MEASURED, item.path):
             item.add_marker(pytest.mark.measured)
-    if WORKER:
-        items.sort(key=lambda item: not _is_in(LONG, item))
-    if config.getoption("--slow"):
-        return
-    for item in items:
-        if "slow" in item.keywords:
+        if "slow" in item.keywords and not config.getoption("--slow"):
             item.add_marker(pytest.mark.skip(reason="a long study: run with --slow"))
+    answered = yield
+    if WORKER:
+        items[:] = _dealt(items, WORKERS)
+    return answered

@@ -19,7 +19,7 @@ from edgekd.export.answers import answers
 from edgekd.export.backend import Backend
 from edgekd.export.onnx_file import INPUT, OUTPUT, exported
 from edgekd.export.parity import relative_difference
-from edgekd.export.translation import quiet
+from edgekd.export.quiet import quiet
 
 Array = NDArray[np.float32]
 

@@ -5,12 +5,9 @@ A ResNet-20 takes 0.4 s instead of 1.2 s, and 1.6 s instead of 2.6 s for the fir
 
 from __future__ import annotations
 
-import io
-import logging
 import re
-import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import onnx_ir as ir
@@ -19,6 +16,7 @@ from onnxscript import opset20 as op
 from torch.export import ExportedProgram
 
 from edgekd.errors import ExportError
+from edgekd.export.quiet import quiet
 from edgekd.export.refusal import first_line, module_of
 
 OPSET = 20
@@ -130,16 +128,3 @@ def _operator_table_kept() -> Iterator[None]:
 
 
 _TABLES: dict[int, Any] = {}
-
-
-@contextmanager
-def quiet() -> Iterator[None]:
-    """Silence torch's exporters, which log, warn and print graphs that no caller can act on."""
-    before = logging.root.manager.disable
-    logging.disable(logging.CRITICAL)
-    try:
-        with warnings.catch_warnings(), redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logging.disable(before)

@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 
 import numpy as np
-from scipy import stats
+from scipy import special
 
 from edgekd.connection.connection import Connection
 from edgekd.disk import scratch
@@ -98,7 +98,7 @@ def _drift(
         )
     middle = float(np.median(changes))
     away = np.quantile(np.abs(np.array(changes) - middle), _UNDISTURBED)
-    scatter = float(away / stats.norm.ppf((1 + _UNDISTURBED) / 2))
+    scatter = float(away / special.ndtri((1 + _UNDISTURBED) / 2))
     was, now = profile.versions.get(runtime, "unknown"), versions.get(runtime, "unknown")
     said = (
         f"{scheme}/{runtime} {was} -> {now}: drift {np.expm1(middle):+.1%}, scatter {scatter:.1%} "

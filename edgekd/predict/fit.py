@@ -8,7 +8,7 @@ from itertools import combinations
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
+from scipy import special
 from scipy.optimize import nnls
 
 Array = NDArray[np.float64]
@@ -34,7 +34,7 @@ class Fit:
 
     def bounds(self, value: float) -> tuple[float, float]:
         """Return the lower and upper confidence bound of a predicted value, by Student's t."""
-        reach = self.spread * float(stats.t.ppf(CONFIDENCE, max(1, self.samples - 1)))
+        reach = self.spread * float(special.stdtrit(max(1, self.samples - 1), CONFIDENCE))
         return max(0.0, value * (1 - reach)), value * (1 + reach)
 
 

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
+from scipy import special
 
 from edgekd.figure import Figure
 from edgekd.kernel import FusedKernel
@@ -122,5 +122,5 @@ class Roofline:
 
 def bounds_ms(prediction: Prediction, confidence: float = CONFIDENCE) -> tuple[Array, Array]:
     """Return lower and upper bounds in ms, (n,) each, each of which holds with `confidence`."""
-    reach = float(stats.t.ppf(confidence, _DEGREES_OF_FREEDOM)) * prediction.deviation
+    reach = float(special.stdtrit(_DEGREES_OF_FREEDOM, confidence)) * prediction.deviation
     return np.exp(prediction.mean - reach), np.exp(prediction.mean + reach)

@@ -11,7 +11,7 @@ from torch import Tensor, fx, nn
 
 from edgekd.errors import ExportError
 from edgekd.export.onnx_file import exported
-from edgekd.export.translation import quiet
+from edgekd.export.quiet import quiet
 from edgekd.placement.graph import MOVING, WEIGHTED, Kind, Operator, OperatorGraph
 
 aten = torch.ops.aten

@@ -55,7 +55,11 @@ class Desk:
         return path
 
     def compress(self, *options: str) -> Answer:
-        sys.argv = ["edgekd", "compress", "--recipe", "mine.yaml", "--run-folder", "run", "--quiet", *options]
+        return self.give("compress", "--recipe", "mine.yaml", "--run-folder", "run", "--quiet", *options)
+
+    def give(self, *words: str) -> Answer:
+        """Give a command in this process, where what is heavy was imported before."""
+        sys.argv = ["edgekd", *words]
         for name in ("mine", "broken"):
             sys.modules.pop(name, None)
         data._load.cache_clear()

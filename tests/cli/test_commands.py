@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.cli.desk import Desk, refused
+
 COMMANDS = sorted(p.stem.replace("_", "-") for p in Path("edgekd/cli/commands").glob("[!_]*.py"))
 
 
@@ -60,8 +62,6 @@ def test_help_imports_nothing_heavy() -> None:
         (("compress", "--target", "x86-avx"), "did you mean 'x86-avx2'"),
         (("compress", "--set", "budget.latency=3"), "unknown key 'budget.latency'"),
         (("compress", "--set", "nonsense"), "expected KEY.KEY=VALUE"),
-        (("compress", "--set", "stages.prune.critterion=taylor", "--dry-run"), "did you mean 'criterion'"),
-        (("compress", "--set", "stages.prun={}", "--dry-run"), "did you mean 'prune'"),
         (("compress", "--executor", "ray"), "are about the stage 'trials', and recipe 'mnist5k' has none"),
         (("compress", "--recipe", "no/such/file.yaml"), "no such recipe file"),
     ],
@@ -74,3 +74,13 @@ def test_wrong_usage_is_one_sentence_and_exit_code_two(
     assert sentence in answer.stderr
     assert "Traceback" not in answer.stderr
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("override", "sentence"),
+    [("stages.prune.critterion=taylor", "did you mean 'criterion'"), ("stages.prun={}", "did you mean 'prune'")],
+)
+def test_a_wrong_option_of_a_stage_is_one_sentence_and_exit_code_two(override: str, sentence: str, desk: Desk) -> None:
+    before = set(desk.folder.rglob("*"))
+    refused(desk.give("compress", "--set", override, "--dry-run"), 2, sentence)
+    assert set(desk.folder.rglob("*")) == before

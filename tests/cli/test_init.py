@@ -15,6 +15,7 @@ from edgekd.pipeline.stages import configured, refuse_early
 from edgekd.plugins import PluginFolder
 from edgekd.stage import Context
 from edgekd.target import load as load_target
+from tests.cli.desk import Desk
 from tests.cli.test_commands import edgekd
 
 OWN = """
@@ -31,33 +32,33 @@ def data():
 """
 
 
-def dry(line: str, folder: Path) -> str:
+def dry(line: str, desk: Desk) -> str:
     """Run the command that `init` names as the next one."""
     words = shlex.split(line.partition("next: edgekd ")[2])
     assert words[0] == "compress"
     assert words[-1] == "--dry-run"
-    answer = edgekd(*words, cwd=folder)
-    assert answer.returncode == 0, answer.stderr
-    return answer.stdout
+    answer = desk.give(*words)
+    assert answer.code == 0, answer.err
+    return answer.out
 
 
-def test_from_nothing_the_next_command_works(tmp_path: Path) -> None:
+def test_from_nothing_the_next_command_works(desk: Desk, tmp_path: Path) -> None:
     answer = edgekd("init", cwd=tmp_path)
     assert answer.returncode == 0, answer.stderr
-    assert "# the recipe as it would run" in dry(answer.stdout.splitlines()[-1], tmp_path)
+    assert "# the recipe as it would run" in dry(answer.stdout.splitlines()[-1], desk)
     text = (tmp_path / "recipe.yaml").read_text()
     assert text.count("#") > 10
     assert "<" not in text
 
 
-def test_from_a_factory_the_next_command_works(tmp_path: Path) -> None:
+def test_from_a_factory_the_next_command_works(desk: Desk, tmp_path: Path) -> None:
     (tmp_path / "mine.py").write_text(OWN)
     file = "my recipes/one.yaml"
     answer = edgekd(
         "init", file, "--model", "mine:network", "--data", "mine:data", "--target", "x86-avx2", cwd=tmp_path
     )
     assert answer.returncode == 0, answer.stderr
-    assert "data: own, 8 train" in dry(answer.stdout.splitlines()[-1], tmp_path)
+    assert "data: own, 8 train" in dry(answer.stdout.splitlines()[-1], desk)
     loaded = recipe.load(tmp_path / file)
     assert loaded.model.factory == "mine:network"
     assert loaded.data.factory == "mine:data"

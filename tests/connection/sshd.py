@@ -8,6 +8,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -73,6 +74,11 @@ def serving(folder: Path, host: str = "127.0.0.1", within: tuple[str, ...] = ())
     public = (folder / "host.pub").read_text().split()
     (folder / "known_hosts").write_text(f"[{host}]:{port} {public[0]} {public[1]}\n")
     (folder / "authorized_keys").write_text((folder / "user.pub").read_text())
+    own = {
+        "HOME": folder,  # what the user's shell does when it starts takes longer than the command
+        "XDG_CACHE_HOME": folder / "cache",
+        "TMPDIR": tempfile.gettempdir(),  # there lies the machine's lock
+    }
     settings = {
         "Port": port,
         "ListenAddress": host,
@@ -82,7 +88,7 @@ def serving(folder: Path, host: str = "127.0.0.1", within: tuple[str, ...] = ())
         "StrictModes": "no",
         "UsePAM": "no",
         "PasswordAuthentication": "no",
-        "SetEnv": f"XDG_CACHE_HOME={folder / 'cache'}",
+        "SetEnv": " ".join(f"{name}={value}" for name, value in own.items()),
     }
     client = {
         "HostName": host,

@@ -240,6 +240,7 @@ def test_the_lock_is_the_one_of_whoever_measures_on_the_device_itself(board: Dev
         pass
 
 
+@pytest.mark.measured
 def test_a_lock_is_kept_while_its_holder_hears_that_the_measurement_goes_on(
     board: Device, monkeypatch: pytest.MonkeyPatch
 ) -> None:

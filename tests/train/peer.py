@@ -1,4 +1,8 @@
-"""One process of a training that several run together; prints what it saw as one line of JSON."""
+"""One process of trainings that several run together, one after the other; prints what it saw as one line of JSON.
+
+`python -m tests.train.peer FOLDER CASE...`, where a case is `dead`, `tapped`, `teach` or `train:OPTIMIZER[:EPOCHS]`,
+which stops after so many epochs.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +19,7 @@ from edgekd.errors import EdgekdError
 from edgekd.train.answer import Answer
 from edgekd.train.batches import Batch
 from edgekd.train.loop import LoopConfig, train
-from edgekd.train.parallel import joined
+from edgekd.train.parallel import Peers, joined
 
 
 class Network(nn.Module):
@@ -84,44 +88,48 @@ def taught(folder: Path) -> list[float]:
     return list(teach(Mlp(8), artifacts, run, config, folder=folder / "t", title="student").losses)
 
 
-def main() -> None:
-    case, folder, *options = sys.argv[1:]
-    torch.set_num_threads(1)
-    if case == "teach":
-        with joined():
-            print(json.dumps({"losses": taught(Path(folder))}))
-        return
+def trained(case: str, folder: Path, peers: Peers) -> dict[str, object]:
+    """Train as a case says, and return what was seen."""
+    kind, *options = case.split(":")
     optimizer = options[0] if options else "sgd"
     stop = int(options[1]) if len(options) > 1 else None
     told: dict[str, object] = {}
     steps: list[float] = []
+    torch.manual_seed(0)
+    model = Network()
+    objective = objective_of(kind, model)
+
+    def on_step(step: int, trained: nn.Module) -> None:
+        steps.append(float(trained.head.weight.detach().square().sum()))
+        if stop is not None and step == stop * 8:
+            raise KeyboardInterrupt
+
+    config = LoopConfig(epochs=3, batch=16, learning_rate=0.05, optimizer=optimizer)
+    try:
+        told["losses"] = train(model, Batches(), objective, config, folder=folder, title="peer", on_step=on_step).losses
+    except EdgekdError as error:
+        told["error"] = str(error)
+    except KeyboardInterrupt:
+        from edgekd.train import resume
+
+        state = resume.read(folder)
+        told["losses"] = state.history.losses if state else []
+    return told | {
+        "rank": peers.rank,
+        "steps": steps,
+        "weights": [float(p.detach().double().sum()) for p in model.parameters()],
+        "beside": [float(p.detach().double().square().sum()) for p in objective.parameters()],
+    }
+
+
+def main() -> None:
+    folder, *cases = sys.argv[1:]
+    torch.set_num_threads(1)
+    told: dict[str, dict[str, object]] = {}
     with joined() as peers:
-        torch.manual_seed(0)
-        model = Network()
-        objective = objective_of(case, model)
-
-        def on_step(step: int, trained: nn.Module) -> None:
-            steps.append(float(trained.head.weight.detach().square().sum()))
-            if stop is not None and step == stop * 8:
-                raise KeyboardInterrupt
-
-        config = LoopConfig(epochs=3, batch=16, learning_rate=0.05, optimizer=optimizer)
-        try:
-            history = train(model, Batches(), objective, config, folder=Path(folder), title="peer", on_step=on_step)
-            told["losses"] = history.losses
-        except EdgekdError as error:
-            told["error"] = str(error)
-        except KeyboardInterrupt:
-            from edgekd.train import resume
-
-            state = resume.read(Path(folder))
-            told["losses"] = state.history.losses if state else []
-        told |= {
-            "rank": peers.rank,
-            "steps": steps,
-            "weights": [float(p.detach().double().sum()) for p in model.parameters()],
-            "beside": [float(p.detach().double().square().sum()) for p in objective.parameters()],
-        }
+        for case in cases:
+            own = Path(folder) / case.replace(":", "-")
+            told[case] = {"losses": taught(own)} if case == "teach" else trained(case, own, peers)
     print(json.dumps(told))
 
 

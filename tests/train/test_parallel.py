@@ -23,8 +23,11 @@ from edgekd.train.parallel import Peers, plain
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def together(tmp_path: Path, size: int, case: str, *options: str) -> list[dict[str, Any]]:
-    """Run tests.train.peer in so many processes, as torchrun would start them, and return what each of them tells."""
+Told = dict[str, Any]
+
+
+def together(folder: Path, size: int, *cases: str) -> list[dict[str, Told]]:
+    """Run tests.train.peer in so many processes, as torchrun would start them, and return what each tells by case."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = str(free.getsockname()[1])
@@ -38,7 +41,7 @@ def together(tmp_path: Path, size: int, case: str, *options: str) -> list[dict[s
             "MASTER_PORT": port,
             "OMP_NUM_THREADS": "1",
         }
-        command = [sys.executable, "-m", "tests.train.peer", case, str(tmp_path / f"{case}-{size}"), *options]
+        command = [sys.executable, "-m", "tests.train.peer", str(folder), *cases]
         started.append(
             subprocess.Popen(
                 command, cwd=ROOT, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
@@ -52,47 +55,63 @@ def together(tmp_path: Path, size: int, case: str, *options: str) -> list[dict[s
     return told
 
 
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Told]:
+    """What one process tells of every training."""
+    (told,) = together(tmp_path_factory.mktemp("alone"), 1, "train:sgd", "train:dot", "tapped")
+    return told
+
+
+@pytest.fixture(scope="module")
+def both(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Told]]:
+    """What each of two processes tells of the same trainings, and of one that cannot go on."""
+    return together(tmp_path_factory.mktemp("both"), 2, "train:sgd", "train:dot", "tapped", "dead")
+
+
 @pytest.mark.parametrize("optimizer", ["sgd", "dot"])
-def test_two_processes_have_the_loss_curve_of_one(tmp_path: Path, optimizer: str) -> None:
-    (alone,) = together(tmp_path, 1, "train", optimizer)
-    first, second = together(tmp_path, 2, "train", optimizer)
+def test_two_processes_have_the_loss_curve_of_one(
+    alone: dict[str, Told], both: list[dict[str, Told]], optimizer: str
+) -> None:
+    one, first, second = (told[f"train:{optimizer}"] for told in (alone, *both))
     assert first["losses"] == second["losses"]
-    assert np.allclose(first["losses"], alone["losses"], atol=1e-4)
-    assert len(alone["steps"]) == 24
-    assert np.allclose(first["steps"], alone["steps"], atol=1e-4)
-    assert alone["losses"][-1] < alone["losses"][0]
-    assert np.allclose(first["weights"], alone["weights"], atol=1e-4)
+    assert np.allclose(first["losses"], one["losses"], atol=1e-4)
+    assert len(one["steps"]) == 24
+    assert np.allclose(first["steps"], one["steps"], atol=1e-4)
+    assert one["losses"][-1] < one["losses"][0]
+    assert np.allclose(first["weights"], one["weights"], atol=1e-4)
     assert first["weights"] == second["weights"]
 
 
-def test_a_dead_loss_is_noticed_in_every_process(tmp_path: Path) -> None:
+def test_a_dead_loss_is_noticed_in_every_process(both: list[dict[str, Told]]) -> None:
     """DDP's wrapper renames the modules; a public distiller trained for months beside that with a loss of zero."""
-    for told in together(tmp_path, 2, "dead"):
-        assert "distillation loss 'dead' is dead" in told["error"]
+    assert len(both) == 2
+    for told in both:
+        assert "distillation loss 'dead' is dead" in told["dead"]["error"]
 
 
-def test_a_tapped_module_keeps_its_path_inside_the_wrapper(tmp_path: Path) -> None:
-    (alone,) = together(tmp_path, 1, "tapped")
-    first, second = together(tmp_path, 2, "tapped")
-    assert np.allclose(first["losses"], alone["losses"], atol=1e-4)
+def test_a_tapped_module_keeps_its_path_inside_the_wrapper(alone: dict[str, Told], both: list[dict[str, Told]]) -> None:
+    one, first, second = (told["tapped"] for told in (alone, *both))
+    assert np.allclose(first["losses"], one["losses"], atol=1e-4)
     assert first["beside"] == second["beside"]
-    assert np.allclose(first["beside"], alone["beside"], atol=1e-4)
+    assert np.allclose(first["beside"], one["beside"], atol=1e-4)
 
 
-def test_a_killed_training_goes_on_in_both(tmp_path: Path) -> None:
-    undisturbed = together(tmp_path / "a", 2, "train", "sgd")
-    assert together(tmp_path / "b", 2, "train", "sgd", "2")[0]["losses"] == undisturbed[0]["losses"][:2]
-    resumed = together(tmp_path / "b", 2, "train", "sgd")
+def test_a_killed_training_goes_on_in_both(both: list[dict[str, Told]], tmp_path: Path) -> None:
+    undisturbed = [told["train:sgd"] for told in both]
+    killed = together(tmp_path, 2, "train:sgd:2")[0]["train:sgd:2"]
+    assert killed["losses"] == undisturbed[0]["losses"][:2]
+    (tmp_path / "train-sgd-2").rename(tmp_path / "train-sgd")
+    resumed = [told["train:sgd"] for told in together(tmp_path, 2, "train:sgd")]
     assert resumed[0]["losses"] == undisturbed[0]["losses"]
     assert resumed[1]["weights"] == undisturbed[0]["weights"]
 
 
 def test_teacher_store_and_student_are_those_of_one_process(tmp_path: Path) -> None:
-    (alone,) = together(tmp_path, 1, "teach")
-    first, second = together(tmp_path, 2, "teach")
+    (one,) = together(tmp_path / "1", 1, "teach")
+    first, second = together(tmp_path / "2", 2, "teach")
     assert first == second
-    assert np.allclose(first["losses"], alone["losses"], atol=1e-3)  # the teachers differ by rounding, too
-    shards = [len(list((tmp_path / f"teach-{size}").rglob("shard.json"))) for size in (1, 2)]
+    assert np.allclose(first["teach"]["losses"], one["teach"]["losses"], atol=1e-3)  # teachers differ by rounding, too
+    shards = [len(list((tmp_path / str(size)).rglob("shard.json"))) for size in (1, 2)]
     assert shards[0] == shards[1] > 0
 
 
