@@ -53,10 +53,10 @@ from tools.bench_losses import interval
 
 UNIFORM = network((16, 16, 16), (1, 1, 1))
 SPACE = {"depths": [8], "multipliers": [0.2, 1.0], "growths": [1.0]}
-TAS = TasConfig(epochs=10, batch=64, learning_rate=0.1)
-STUDENT = TeachConfig(epochs=8, batch=64, learning_rate=0.1, losses={"logits-kl": {"weight": 0.5}})
+TAS = TasConfig(epochs=8, batch=64, learning_rate=0.1)
+STUDENT = TeachConfig(epochs=5, batch=64, learning_rate=0.1, losses={"logits-kl": {"weight": 0.5}})
 METHODS = ("tas", "uniform", "random")
-PERCENTILE, PROBES, PROCESSES = 50, 8, 5
+PERCENTILE, PROBES, PROCESSES = 50, 6, 3
 SECONDS = "seconds.json"
 
 
