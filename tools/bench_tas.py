@@ -6,11 +6,12 @@ The teacher is the ResNet-8 of 40/40/40 channels of `bench_allocators`, trained 
 limit is what 16/16/16 channels are predicted to cost from probes that the stage `search` measures here: `uniform` costs
 exactly that, TAS at most that. `random` is a network drawn evenly from all that cost as much as TAS may; what TAS has
 ahead of it is what its logits have learned. `likeliest` is the likeliest network below the limit, however far: what the
-tolerance costs TAS. All are trained alike, with plain knowledge distillation from the unpruned network. A row is one network: accuracy on test images, what it is predicted to cost of the limit, and for TAS
-whether its likeliest network was at the limit by itself. Seconds are those of the processor.
-FOLDER keeps teachers, probes, searches and rows, and what is there is not made again; settings were tried out on seeds
-from 100 on (--first). Prints a table for each data set, paired differences with their 95 % interval (Student's t over
-seeds). One thread, about six minutes a seed.
+tolerance costs TAS. All are trained alike, with plain knowledge distillation from the unpruned network. A row is one
+network: accuracy on test images, what it is predicted to cost of the limit, and for TAS whether its likeliest network
+was at the limit by itself. Seconds are those of the processor.
+FOLDER keeps teachers, probes, searches and rows, and what is there is not made again. No setting was tuned. Prints a
+table for each data set, paired differences with their 95 % interval (Student's t over seeds). One thread, about four
+minutes a seed.
 """
 
 from __future__ import annotations
