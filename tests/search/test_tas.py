@@ -292,7 +292,7 @@ def test_what_is_found_costs_what_it_may_and_is_told_with_all_that_is_known(
         assert sum(decided.probabilities) == pytest.approx(1, abs=1e-5)
     moved = [decided for decided in (*found.widths, *found.blocks) if len(decided.candidates) > 1]
     assert len(moved) >= 3
-    assert all(max(decided.probabilities) - min(decided.probabilities) > 0.01 for decided in moved)
+    assert all(len(set(decided.probabilities)) > 1 for decided in moved), "one without a gradient would stay even"
     assert len(found.expected_ms) == 2
     assert found.images == 2 * 192
     assert all(width % 16 == 0 for decided in found.widths for width in decided.candidates)

@@ -124,19 +124,18 @@ class TasStage(Stage[TasConfig]):
         """Train the logits and choose."""
         log.warning("stage 'tas' is experimental; see docs/search.md for what it has been shown to bring")
         profile = read_json(Profile, context.path(artifacts.newest(network="probes", written_as="profile")))
-        task = _Search.of(self.config, SearchConfig.of(context.recipe).judge_of(profile, context), context)
+        search = _Search.of(self.config, SearchConfig.of(context.recipe).judge_of(profile, context), context)
         images = 0
-        if task.shapes.count > 1:
-            images = self._train(task, context)
+        if search.shapes.count > 1:
+            images = self._train(search, context)
         else:
-            log.warning(
-                "tas: only %s is predicted to fit, so there is nothing to search", in_words(task.spec((0,) * 6))
-            )
-        return artifacts.add(_store(task.found(images), context))
+            only = search.spec((0,) * len(search.shapes.decisions))
+            log.warning("tas: %s is the only candidate, so there is nothing to search", in_words(only))
+        return artifacts.add(_store(search.found(images), context))
 
-    def _train(self, task: _Search, context: Context) -> int:
+    def _train(self, search: _Search, context: Context) -> int:
         """Train weights and logits in turns, or go on where that was stopped; return the images seen by weights."""
-        config, seed, dataset = self.config, context.recipe.seed, task.dataset
+        config, seed, dataset = self.config, context.recipe.seed, search.dataset
         learning, held_out = (
             AugmentedBatches(
                 data.normalised(part, dataset),
@@ -148,11 +147,11 @@ class TasStage(Stage[TasConfig]):
             for part, own in zip(_parts(dataset, config, seed), (seed, seed + 1), strict=True)
         )
         steps = config.epochs * len(learning)
-        turns = Turns(task.net, config, task.tables, task.limit_ms, task_called(dataset.task), held_out, steps)
-        folder = context.folder / f"search-{task.key(context)[:16]}"
+        turns = Turns(search.net, config, search.tables, search.limit_ms, task_called(dataset.task), held_out, steps)
+        folder = context.folder / f"search-{search.key(context)[:16]}"
         torch.manual_seed(seed)
         history = train(
-            task.net,
+            search.net,
             learning,
             turns.objective,
             config,
