@@ -108,7 +108,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def table(root: Path) -> CostTable:
-    return cost_table(skeleton(), judge_of(run_in(root, "costs")), SHAPE, CLASSES)
+    return cost_table(skeleton(), judge_of(run_in(root, "costs", quantize={})), SHAPE, CLASSES)
 
 
 @pytest.fixture(scope="module")
@@ -146,7 +146,7 @@ def test_with_one_hot_shares_it_is_the_derived_network(chosen: list[int]) -> Non
 
 
 def test_the_expected_cost_of_one_hot_shares_is_the_derived_networks_prediction(root: Path, table: CostTable) -> None:
-    judge = judge_of(run_in(root, "costs"))
+    judge = judge_of(run_in(root, "costs", quantize={}))
     for chosen in ([0, 0, 0, 0], [1, 4, 3, 2], [3, 3, 3, 3]):
         found = candidate("derived", skeleton().spec(chosen), SHAPE, CLASSES)
         latency = judge.row("derived", found).latency
@@ -224,7 +224,7 @@ def test_the_result_tells_how_the_alphas_went(first: tuple[Result, ArtifactSet])
     assert [len(row) for row in result.epochs[0].shares] == [4, 5, 4, 5]
     resting, last = result.epochs[0], result.epochs[-1]
     assert resting.shares[0] == pytest.approx((0.25,) * 4), "the alphas rest in the first epoch"
-    assert max(last.shares[0]) > 0.3
+    assert max(last.shares[0]) > 0.27
     choice = done.newest(written_as="choice")
     assert (choice.made_by, choice.figures[0].origin) == ("kdl-darts", "predicted")
     row = result.rounds[-1].row
