@@ -10,7 +10,7 @@ trained alike under the teacher, with weights of their own. A row is one network
 table rests on what a user has, a profile of probes that the stage `search` measures here; lambda2's unit is half-way
 between the cheapest and the dearest network.
 FOLDER keeps teachers, profile, searches and rows, and what is there is not made again; no row is begun after `minutes`.
-With --measure all networks of the rows are measured in one interleaved series, and a table is printed: differences in
+With --measure the networks of all rows that are there are measured in one interleaved series, and a table is printed: differences in
 points with their 95 % interval (Student's t over seeds). One thread; measuring wants a quiet machine.
 """
 
@@ -272,7 +272,7 @@ def table(rows: Sequence[Row], shares: Mapping[str, float]) -> Iterator[str]:
 def _ahead_of_labels(rows: Sequence[Row], shares: Mapping[str, float], seed: int) -> list[float]:
     """Return the points ahead of the line through networks found with labels only, where that line has been."""
     other = sorted({(shares[_key(row)], row.accuracy) for row in rows if (row.arm, row.seed) == ("labels only", seed)})
-    if len(other) < len({row.weight for row in rows if row.arm == "labels only"}) and len(other) < 2:
+    if len(other) < 2:
         return []
     mine = [(shares[_key(row)], row.accuracy) for row in rows if (row.arm, row.seed) == ("kdl-darts", seed)]
     latencies, right = zip(*other, strict=True)
@@ -297,13 +297,15 @@ def main() -> None:
     kept = bench.folder / "rows.jsonl"
     rows = [Row(**json.loads(line)) for line in kept.open()] if kept.is_file() else []
     for seed in range(given.first, given.first + given.seeds):
+        if time.monotonic() - began >= 60 * given.minutes:
+            break
         for arm, weight, spec in wanted(bench, seed, rows):
             rows.append(bench.row(arm, weight, seed, spec, rows))
             print(f"  {time.monotonic() - began:.0f} s {rows[-1]}", flush=True)
             with kept.open("a") as file:
                 file.write(json.dumps(rows[-1].__dict__) + "\n")
-            if time.monotonic() - began > 60 * given.minutes:
-                return
+            if time.monotonic() - began >= 60 * given.minutes:
+                break
     if given.measure:
         print(*table(rows, bench.measured(rows, given.processes)), sep="\n")
 
