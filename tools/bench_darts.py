@@ -10,8 +10,8 @@ trained alike under the teacher, with weights of their own. A row is one network
 table rests on what a user has, a profile of probes that the stage `search` measures here; lambda2's unit is half-way
 between the cheapest and the dearest network.
 FOLDER keeps teachers, profile, searches and rows, and what is there is not made again; no row is begun after `minutes`.
-With --measure the networks of all rows that are there are measured in one interleaved series, and a table is printed: differences in
-points with their 95 % interval (Student's t over seeds). One thread; measuring wants a quiet machine.
+With --measure the networks of all rows that are there are measured in one interleaved series, and a table is printed:
+differences in points with their 95 % interval (Student's t over seeds). One thread; measuring wants a quiet machine.
 """
 
 from __future__ import annotations
