@@ -24,8 +24,9 @@ from edgekd.recipe import DataSpec
 from edgekd.schema import digest_of
 from edgekd.stage import Context
 from edgekd.train import data
+from edgekd.train.answer import Answer
 from edgekd.train.augment import augmentation
-from edgekd.train.batches import AugmentedBatches, Batches
+from edgekd.train.batches import AugmentedBatches, Batch, Batches
 from edgekd.train.dataset import DataSet, Split
 from edgekd.train.evaluate import logits
 from edgekd.train.parallel import peers
@@ -87,11 +88,22 @@ class Lesson:
         batches = self._batches(beside, self._context.recipe.seed if order_seed is None else order_seed)
         objective = DistillObjective(self._losses, config.label_weight, task, beside)
         for loss in self._losses.values():
-            if loss.calibrates and self._teacher is not None:
-                loss.calibrate(*self._validation(self._teacher))
+            if loss.calibrates and (seen := self.on_validation()).teacher is not None:
+                loss.calibrate(*task.rows(seen.teacher.logits, seen.labels))
         if self._losses:
             objective.prepare(model, next(iter(batches.epoch(0))), config.epochs * len(batches))
         return batches, objective
+
+    def on_validation(self) -> Batch:
+        """Return validation as one batch, not augmented, with the teacher's answer where there is a teacher."""
+        validation = self._dataset.validation
+        inputs = torch.from_numpy(data.normalised(validation, self._dataset))
+        labels = torch.from_numpy(validation.labels)
+        if self._teacher is None:
+            return Batch(inputs, labels)
+        teacher = self._teacher.teacher()
+        answers = torch.cat([teacher(part, [""])[0] for part in torch.split(inputs, self._config.batch)])
+        return Batch(inputs, labels, Answer(answers))
 
     def score(self, model: nn.Module) -> float:
         """Return how well a network does on validation."""
@@ -149,13 +161,6 @@ class Lesson:
             seed=order_seed,
             views=views,
         )
-
-    def _validation(self, teacher: Named) -> tuple[Tensor, Tensor]:
-        """Return the teacher's logits (N, K) and the labels (N,) of validation."""
-        validation, answer = self._dataset.validation, teacher.teacher()
-        inputs = torch.from_numpy(data.normalised(validation, self._dataset))
-        found = torch.cat([answer(part, [""])[0] for part in torch.split(inputs, self._config.batch)])
-        return task_called(self._dataset.task).rows(found, torch.from_numpy(validation.labels))
 
     def _identity(self, teacher: Named) -> Identity:
         return Identity(

@@ -1,11 +1,14 @@
-"""The stages of MobileNetV2 for small images (Sandler et al. 2018, table 2), for the network and its search space."""
+"""Inverted bottlenecks, networks of them, and the stages of MobileNetV2 for small images (Sandler et al. 2018)."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
-# Channels, repeats, stride at width and depth 1. Strides of 1 in the first two rows, as images are small.
+from torch import Tensor, nn
+
+# Their table 2: channels, repeats, stride at width and depth 1. Strides of 1 in two rows, as images are small.
 _STAGES = ((16, 1, 1), (24, 2, 1), (32, 3, 2), (64, 4, 2), (96, 3, 1), (160, 3, 2), (320, 1, 1))
 
 
@@ -16,6 +19,62 @@ class Stage(NamedTuple):
     repeats: int
     stride: int
     expansion: int
+
+
+class Shape(NamedTuple):
+    """One bottleneck: the channels it gives, and how it computes them."""
+
+    channels: int
+    stride: int
+    kernel: int
+    expansion: int
+
+
+class Bottleneck(nn.Module):
+    """Expand 1x1, filter depthwise, project 1x1 without activation; a shortcut where shapes allow."""
+
+    def __init__(self, inputs: int, shape: Shape) -> None:
+        super().__init__()
+        outputs, stride, kernel, expansion = shape
+        hidden = inputs * expansion
+        expand = [*_conv(inputs, hidden), nn.ReLU6()] if expansion > 1 else []
+        depthwise = [*_conv(hidden, hidden, kernel, stride, groups=hidden), nn.ReLU6()]
+        self.layers = nn.Sequential(*expand, *depthwise, *_conv(hidden, outputs))
+        self.residual = stride == 1 and inputs == outputs
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return (N, channels, H / stride, W / stride)."""
+        y: Tensor = self.layers(x)
+        return x + y if self.residual else y
+
+
+class Bottlenecks(nn.Module):
+    """A stem of 3x3 that keeps the resolution, `blocks` that map `stem` channels to `width`, and a classifier."""
+
+    def __init__(  # noqa: PLR0917 - the sizes of a network
+        self, inputs: int, stem: int, blocks: nn.Module, width: int, head: int, classes: int
+    ) -> None:
+        super().__init__()
+        self.stem = nn.Sequential(*_conv(inputs, stem, 3), nn.ReLU6())
+        self.blocks = blocks
+        self.last = nn.Sequential(*_conv(width, head), nn.ReLU6())
+        self.head = nn.Linear(head, classes)
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight, mode="fan_out")
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the logits of images (N, C, H, W)."""
+        x = self.last(self.blocks(self.stem(x)))
+        out: Tensor = self.head(x.mean((2, 3)))
+        return out
+
+
+def network(inputs: int, stem: int, shapes: Sequence[Shape], head: int, classes: int) -> Bottlenecks:
+    """Return the network of bottlenecks of these shapes, one after the other."""
+    widths = [stem, *(shape.channels for shape in shapes)]
+    blocks = [Bottleneck(width, shape) for width, shape in zip(widths, shapes, strict=False)]
+    return Bottlenecks(inputs, stem, nn.Sequential(*blocks), widths[-1], head, classes)
 
 
 def stages(width: float, depth: float, expansion: int, step: int) -> list[Stage]:
@@ -29,3 +88,8 @@ def stages(width: float, depth: float, expansion: int, step: int) -> list[Stage]
 def rounded(channels: float, step: int) -> int:
     """Return the nearest multiple of the step, one step at least."""
     return max(step, round(channels / step) * step)
+
+
+def _conv(inputs: int, outputs: int, kernel: int = 1, stride: int = 1, groups: int = 1) -> list[nn.Module]:
+    conv = nn.Conv2d(inputs, outputs, kernel, stride, padding=kernel // 2, groups=groups, bias=False)
+    return [conv, nn.BatchNorm2d(outputs)]

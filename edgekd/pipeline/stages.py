@@ -16,6 +16,7 @@ from edgekd.prune.stage import PruneStage
 from edgekd.quantize.stage import QuantizeStage
 from edgekd.recipe import Recipe, Source
 from edgekd.schema import Schema, from_mapping
+from edgekd.search.kdl_darts.stage import KdlDartsStage
 from edgekd.search.stage import SearchStage
 from edgekd.search.tas.stage import TasStage
 from edgekd.search.trials import TrialsStage
@@ -29,6 +30,7 @@ STAGES: tuple[type[Stage[Any]], ...] = (
     TeacherStage,  # the network that is to be compressed: trained once, or loaded
     TrialsStage,  # trains several students for a while, and chooses again among those that fit
     TasStage,  # or: descends to widths and depth that cost what they may, and chooses those (experimental)
+    KdlDartsStage,  # or: chooses every cell by gradient, under the teacher and the target's costs (experimental)
     DistillStage,  # trains the student under the teacher
     PruneStage,  # removes what costs most and matters least, recovers under the teacher
     CofiStage,  # or: trains masks on an encoder's parts until a sparsity is reached, and cuts them (experimental)

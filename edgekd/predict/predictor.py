@@ -61,21 +61,15 @@ class Predictor:
 
     def latency_ms(self, kernels: Iterable[Kernel], scheme: str, runtime: str) -> Figure:
         """Return the predicted latency of an engine with its bounds; raises EdgekdError for an unknown pair."""
-        found = self._fits.get((scheme, runtime))
-        if found is None:
-            known = ", ".join(f"{s} on {r}" for s, r in self._fits)
-            raise EdgekdError(f"no engine of scheme '{scheme}' on runtime '{runtime}' was measured; known: {known}")
+        found = self._fit_of(scheme, runtime)
         value = float(features(kernels, self._steps[scheme]) @ found.coefficients)
-        lower, upper = found.bounds(value)
-        return Figure(
-            name=latency_name(self.percentile),
-            value=value,
-            origin="predicted",
-            samples=found.samples,
-            lower=lower,
-            upper=upper,
-            confidence=CONFIDENCE,
-        )
+        return self._figure(latency_name(self.percentile), value, found)
+
+    def added_ms(self, kernels: Iterable[Kernel], scheme: str, runtime: str) -> Figure:
+        """Return what these kernels are predicted to add to the latency of an engine that has others."""
+        found = self._fit_of(scheme, runtime)
+        added = features(kernels, self._steps[scheme]) - features((), self._steps[scheme])
+        return self._figure("added_ms", float(added @ found.coefficients), found)
 
     def best(self, kernels: Iterable[Kernel], schemes: Sequence[str] | None = None) -> tuple[str, str, Figure]:
         """Return the fastest predicted (scheme, runtime, latency), among `schemes` where they are given."""
@@ -85,6 +79,25 @@ class Predictor:
             raise EdgekdError(f"no engine of schemes {list(schemes or ())} was measured; known: {self.pairs}")
         found = [(scheme, runtime, self.latency_ms(kernels, scheme, runtime)) for scheme, runtime in pairs]
         return min(found, key=lambda candidate: candidate[2].value)
+
+    def _fit_of(self, scheme: str, runtime: str) -> Fit:
+        found = self._fits.get((scheme, runtime))
+        if found is None:
+            known = ", ".join(f"{s} on {r}" for s, r in self._fits)
+            raise EdgekdError(f"no engine of scheme '{scheme}' on runtime '{runtime}' was measured; known: {known}")
+        return found
+
+    def _figure(self, name: str, value: float, found: Fit) -> Figure:
+        lower, upper = found.bounds(value)
+        return Figure(
+            name=name,
+            value=value,
+            origin="predicted",
+            samples=found.samples,
+            lower=lower,
+            upper=upper,
+            confidence=CONFIDENCE,
+        )
 
 
 def _fit(measured: list[tuple[EngineRecord, float]], step: int) -> Fit:

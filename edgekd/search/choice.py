@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from edgekd.artifact import ArtifactSet
+from edgekd.errors import UsageError
 from edgekd.figure import Figure
 from edgekd.models.kernels import macs
 from edgekd.predict.features import step_of
@@ -18,6 +20,9 @@ from edgekd.recipe import ModelSpec
 from edgekd.schema import Field, Schema
 from edgekd.search.candidate import Candidate, narrowest
 from edgekd.stage import Context
+
+CHOOSING = ("trials", "tas", "kdl-darts")
+"""Stages that choose anew what the search has chosen; a recipe has one of them at most."""
 
 
 class Row(Schema):
@@ -126,6 +131,15 @@ class Judge:
         kernels = narrowest(candidate.kernels, self.step) if pruned else candidate.kernels
         return self._corrected(self.predictor.best(kernels, self.schemes)[2])
 
+    def added(self, kernels: Sequence[Kernel], scheme: str, runtime: str) -> Figure:
+        """Return what kernels are predicted to add to the latency of an engine that has others."""
+        return self._corrected(self.predictor.added_ms(kernels, scheme, runtime))
+
+    @property
+    def aim_ms(self) -> float | None:
+        """Return the latency before any pruning that is aimed at; None where there is no limit."""
+        return None if self.limit_ms is None else self.limit_ms * self.margin * self.prune_speedup
+
     def choose(self, choices: Sequence[Candidate]) -> Row:
         """Return the last of the choices, ordered by cost, that fits; the first where none does."""
         rows = (self.row("chosen", candidate) for candidate in reversed(choices))
@@ -144,6 +158,24 @@ class Judge:
             prune_speedup=self.prune_speedup,
             margin=self.margin,
             rows=(*rows, *([chosen] if chosen else [])),
+        )
+
+
+def refuse_out_of_place(stage: str, losses: object, artifacts: ArtifactSet, context: Context) -> None:
+    """Raise UsageError where a stage that chooses the student anew does not stand alone between search and distill."""
+    others = [name for name in CHOOSING if name in context.recipe.stages and name != stage]
+    if others:
+        raise UsageError(f"the stages '{stage}' and '{others[0]}' each choose the student; leave one of them out")
+    if not artifacts.all(network="probes", written_as="profile") or not artifacts.all(written_as="choice"):
+        raise UsageError(
+            f"stage {stage} chooses again what the stage 'search' has chosen; put that before it, student: auto"
+        )
+    if losses and not artifacts.all(network="teacher", scheme="fp32", written_as="torch"):
+        raise UsageError(f"stage {stage} needs a teacher; put the stage 'teacher' before it or set losses: {{}}")
+    named = context.recipe.stages.get("distill", {}).get("student", "auto")
+    if "distill" not in context.recipe.stages or named != "auto":
+        raise UsageError(
+            f"stage {stage} finds a student for the stage 'distill'; put that after it, with student: auto"
         )
 
 

@@ -20,7 +20,6 @@ import torch
 from edgekd.artifact import Artifact, ArtifactSet
 from edgekd.distill.lesson import Lesson
 from edgekd.distill.teach import TeachConfig, refuse_unknown, teach
-from edgekd.errors import UsageError
 from edgekd.models.build import build
 from edgekd.models.kernels import macs
 from edgekd.profile import Profile
@@ -28,7 +27,7 @@ from edgekd.recipe import ModelSpec
 from edgekd.schema import Field, Schema, digest_of, read_json, write_json
 from edgekd.search import executor, sampler
 from edgekd.search.candidate import Candidate, candidate
-from edgekd.search.choice import Judge, Row, in_words
+from edgekd.search.choice import Judge, Row, in_words, refuse_out_of_place
 from edgekd.search.course import Course, Score, error_alone
 from edgekd.search.executor import Job
 from edgekd.search.front import nondominated
@@ -120,17 +119,7 @@ class TrialsStage(Stage[TrialsConfig]):
         self._sampler(Grid(()), seed=0)
         self._executor()
         refuse_unknown(config)
-        if not artifacts.all(network="probes", written_as="profile") or not artifacts.all(written_as="choice"):
-            raise UsageError(
-                "stage trials chooses again what the stage 'search' has chosen; put that before it, student: auto"
-            )
-        if config.losses and not artifacts.all(network="teacher", scheme="fp32", written_as="torch"):
-            raise UsageError("stage trials needs a teacher; put the stage 'teacher' before it or set losses: {}")
-        named = context.recipe.stages.get("distill", {}).get("student", "auto")
-        if "distill" not in context.recipe.stages or named != "auto":
-            raise UsageError(
-                "stage trials finds a student for the stage 'distill'; put that after it, with student: auto"
-            )
+        refuse_out_of_place(self.name, config.losses, artifacts, context)
 
     def run(self, artifacts: ArtifactSet, context: Context) -> ArtifactSet:
         """Try networks until as many are known as were asked for, and choose."""

@@ -16,7 +16,7 @@ from edgekd.profile import Profile
 from edgekd.recipe import ModelSpec
 from edgekd.schema import Field, Schema, digest_of, read_json, write_json
 from edgekd.search.candidate import candidate
-from edgekd.search.choice import Judge, Row, in_words
+from edgekd.search.choice import Judge, Row, in_words, refuse_out_of_place
 from edgekd.search.stage import SearchConfig
 from edgekd.search.tas.config import TasConfig
 from edgekd.search.tas.cost import Tables
@@ -83,15 +83,7 @@ class TasStage(Stage[TasConfig]):
 
     def requires(self, artifacts: ArtifactSet, context: Context) -> None:
         """Need the search's probes, a space of ResNets, a stage that trains the student, and options that fit."""
-        if not artifacts.all(network="probes", written_as="profile") or not artifacts.all(written_as="choice"):
-            raise UsageError(
-                "stage tas chooses again what the stage 'search' has chosen; put that before it, student: auto"
-            )
-        stages = context.recipe.stages
-        if "trials" in stages:
-            raise UsageError("the stages 'tas' and 'trials' each choose the student; leave one of them out")
-        if "distill" not in stages or stages["distill"].get("student", "auto") != "auto":
-            raise UsageError("stage tas finds a student for the stage 'distill'; put that after it, with student: auto")
+        refuse_out_of_place(self.name, None, artifacts, context)
         space = SearchConfig.of(context.recipe).space_of(context)
         other = [spec.name or spec.factory for spec in space.choices() if spec.name != "resnet"]
         if other:

@@ -1,0 +1,63 @@
+"""Networks of cells that can be chosen one by one: a skeleton of edges, and the operators each edge may hold."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from edgekd.models.bottlenecks import Shape
+from edgekd.recipe import ModelSpec
+from edgekd.search.space import Space
+
+
+class Edge(NamedTuple):
+    """One place for a cell: the channels it is given, and the cells it may hold."""
+
+    inputs: int
+    operators: tuple[Shape | None, ...]
+    """Bottlenecks of the same channels and stride; None, always the last, is no cell at all."""
+
+
+@dataclass(frozen=True)
+class Skeleton:
+    """What all networks of a search have in common."""
+
+    stem: int
+    edges: tuple[Edge, ...]
+    head: int
+
+    @property
+    def most(self) -> int:
+        """Return how many operators an edge has at most."""
+        return max(len(edge.operators) for edge in self.edges)
+
+    @property
+    def width(self) -> int:
+        """Return the channels behind the last edge."""
+        return next(shape.channels for shape in self.edges[-1].operators if shape is not None)
+
+    def spec(self, chosen: Sequence[int]) -> ModelSpec:
+        """Return the network that holds on every edge the operator at that position."""
+        shapes = [edge.operators[position] for edge, position in zip(self.edges, chosen, strict=True)]
+        cells = [shape._asdict() for shape in shapes if shape is not None]
+        return ModelSpec(name="mobile-cells", options={"stem": self.stem, "cells": cells, "head": self.head})
+
+
+class CellSpace(Space):
+    """Contract of a space whose networks hold the same cell everywhere, and could hold others."""
+
+    @property
+    @abstractmethod
+    def widest(self) -> float:
+        """Return the largest share of the channels that the space goes to."""
+
+    @abstractmethod
+    def skeleton(self, width: float) -> Skeleton:
+        """Return the edges at a share of the widths, each with every cell of the space that fits there."""
+
+
+def in_words(operator: Shape | None) -> str:
+    """Return an operator's name."""
+    return "none" if operator is None else f"kernel {operator.kernel}, expansion {operator.expansion}"

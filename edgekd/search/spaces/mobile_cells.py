@@ -1,0 +1,121 @@
+"""Inverted bottlenecks, the same cell in every place: width times depth times kernel times expansion."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import product
+from typing import Annotated
+
+from edgekd.models.bottlenecks import Shape
+from edgekd.recipe import ModelSpec
+from edgekd.schema import Field, Schema, field_validator
+from edgekd.search.cells import CellSpace, Edge, Skeleton
+from edgekd.search.space import Axis, Point
+
+_Share = Annotated[float, Field(gt=0, le=4)]
+
+
+class Row(Schema):
+    """Cells in a row, the first of which has the stride."""
+
+    channels: int = Field(ge=1, le=8192)
+    repeats: int = Field(ge=1, le=32)
+    stride: int = Field(default=1, ge=1, le=2)
+
+
+_ROWS = (
+    Row(channels=16, repeats=3),
+    Row(channels=32, repeats=3, stride=2),
+    Row(channels=64, repeats=3, stride=2),
+)
+
+
+class MobileCellsSpace(CellSpace):
+    """Networks of the family `mobile-cells` around rows of one's own choice, whatever the teacher is.
+
+    The search and its trials choose one cell for all places; the stage `kdl-darts` chooses for every place anew.
+    """
+
+    class Config(CellSpace.Config):
+        """Rows, and what may differ."""
+
+        stem: int = Field(default=16, ge=1, le=8192, description="channels of the first layer, times the width")
+        rows: tuple[Row, ...] = Field(
+            default=_ROWS, min_length=1, max_length=32, description="channels, repeats and stride of cells in a row"
+        )
+        head: int = Field(default=128, ge=1, le=65_536, description="channels before the classifier, times the width")
+        widths: tuple[_Share, ...] = Field(
+            default=(0.5, 0.75, 1.0), min_length=1, max_length=32, description="of all channels"
+        )
+        depths: tuple[Annotated[float, Field(gt=0, le=1)], ...] = Field(
+            default=(1.0,), min_length=1, max_length=32, description="of the repeats of a row"
+        )
+        kernels: tuple[int, ...] = Field(default=(3, 5), min_length=1, max_length=6, description="sides of filters")
+        expansions: tuple[int, ...] = Field(
+            default=(1, 3, 6), min_length=1, max_length=12, description="hidden channels per input channel"
+        )
+
+        @field_validator("kernels")
+        @classmethod
+        def _odd(cls, kernels: tuple[int, ...]) -> tuple[int, ...]:
+            wrong = [kernel for kernel in kernels if kernel % 2 == 0 or not 1 <= kernel <= 11]
+            if wrong:
+                raise ValueError(f"{wrong[0]} is no kernel; kernels are odd, from 1 to 11")
+            return kernels
+
+    config: Config
+
+    def axes(self) -> tuple[Axis, ...]:
+        """Return width, depth, kernel and expansion."""
+        config = self.config
+        return tuple(Axis(len(axis)) for axis in (config.widths, config.depths, config.kernels, config.expansions))
+
+    def at(self, point: Point) -> ModelSpec:
+        """Return the network of these choices."""
+        width = self.config.widths[point[0]]
+        cells = [shape._asdict() for _, shape in self._cells(point)]
+        stem, head = self.aligned(self.config.stem * width), self.aligned(self.config.head * width)
+        return ModelSpec(name="mobile-cells", options={"stem": stem, "cells": cells, "head": head})
+
+    def macs(self, point: Point) -> float:
+        """Return the multiplications of cells and last layer per pixel of the input."""
+        total, pixels, outputs = 0.0, 1.0, 0
+        for inputs, (outputs, stride, kernel, expansion) in self._cells(point):
+            hidden = inputs * expansion
+            total += inputs * hidden * pixels if expansion > 1 else 0
+            pixels /= stride**2
+            total += (kernel**2 + outputs) * hidden * pixels
+        return total + outputs * self.aligned(self.config.head * self.config.widths[point[0]]) * pixels
+
+    @property
+    def widest(self) -> float:
+        """Return the largest width."""
+        return max(self.config.widths)
+
+    def skeleton(self, width: float) -> Skeleton:
+        """Return every place for a cell; one that changes the shape, and the first, cannot stay empty."""
+        edges: list[Edge] = []
+        for inputs, channels, stride, _ in self._places(width):
+            kinds = product(self.config.kernels, self.config.expansions)
+            shapes = [Shape(channels, stride, kernel, expansion) for kernel, expansion in kinds]
+            may_be_empty = bool(edges) and stride == 1 and inputs == channels
+            edges.append(Edge(inputs, (*shapes, None) if may_be_empty else tuple(shapes)))
+        stem, head = self.aligned(self.config.stem * width), self.aligned(self.config.head * width)
+        return Skeleton(stem, tuple(edges), head)
+
+    def _cells(self, point: Point) -> Iterator[tuple[int, Shape]]:
+        """Yield the channels every cell of a network is given, and the cell."""
+        config = self.config
+        width, depth = config.widths[point[0]], config.depths[point[1]]
+        for inputs, channels, stride, share in self._places(width):
+            if share < depth:
+                yield inputs, Shape(channels, stride, config.kernels[point[2]], config.expansions[point[3]])
+
+    def _places(self, width: float) -> Iterator[tuple[int, int, int, float]]:
+        """Yield what each place is given, what it gives, its stride, and the share of its row that stands before it."""
+        inputs = self.aligned(self.config.stem * width)
+        for row in self.config.rows:
+            channels = self.aligned(row.channels * width)
+            for number in range(row.repeats):
+                yield inputs, channels, row.stride if number == 0 else 1, number / row.repeats
+                inputs = channels
