@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -27,11 +28,13 @@ def write(module: nn.Module, path: Path, input_shape: tuple[int, ...], dtype: to
 
     `input_shape` is the shape of one input, without the batch, and `dtype` its type, int64 for tokens. The file has the
     input "input" (batch, *input_shape) and the output "logits"; the batch is free from 1 to 4096. BatchNorm is folded
-    into the convolution before it, and nodes are named after the module they came from. Equal weights give an equal
-    file, byte for byte. The module may also be a graph of torch.export that holds `torch.onnx.ops.symbolic` operators.
+    into the convolution before it, and nodes are named after the module they came from. A weight that layers share
+    stands there once, and equal weights give an equal file, byte for byte. The module may also be a graph of
+    torch.export that holds `torch.onnx.ops.symbolic` operators.
     Raises ExportError with the operator and the module path where torch.export or the ONNX exporter refuses.
     """
     model = onnx_from_program(exported(module, input_shape, dtype), [INPUT], [OUTPUT])
+    _hold_once(model)
     _clean(model)
     _own_zero_points(model)
     with whole_file(path) as unfinished:
@@ -74,6 +77,19 @@ def _clean(model: ir.Model) -> None:
             _clean_value(value)
     model.graph.metadata_props.clear()
     model.metadata_props.clear()
+
+
+def _hold_once(model: ir.Model) -> None:
+    """Let equal float weights stand once: the exporter gives every layer that shares one a copy, turned its own way."""
+    first: dict[tuple[tuple[int, ...], bytes], ir.Value] = {}
+    for name, value in list(model.graph.initializers.items()):
+        held = value.const_value
+        if held is None or held.dtype != ir.DataType.FLOAT or value.is_graph_output():
+            continue
+        same = first.setdefault((tuple(held.shape.numpy()), hashlib.sha256(held.tobytes()).digest()), value)
+        if same is not value:
+            value.replace_all_uses_with(same)
+            del model.graph.initializers[name]
 
 
 def _own_zero_points(model: ir.Model) -> None:

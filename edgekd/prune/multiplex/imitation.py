@@ -25,17 +25,20 @@ class Imitation:
     """Labels, soft labels, the nine relations between queries, keys and values, and that of hidden states.
 
     All but the labels are the paper's weight distillation, whose teacher is the uncompressed network. Ours: divergences
-    in place of cross-entropies, which have the same gradient and are zero where both agree; all blocks teach, each its
-    own successor; a relation is that of all heads together; hidden states are what blocks give, normalised, because a
-    pre-norm stream has no scale of its own; and all weights of the terms.
+    in place of cross-entropies, which have the same gradient and are zero where both agree; all blocks teach, each the
+    one in its place; a relation is that of all heads together; hidden states are what blocks give, normalised, because
+    a pre-norm stream has no scale of its own; and the weights of the terms.
     """
 
-    def __init__(self, origin: nn.Module, blocks: Sequence[str], task: Task, config: ImitationConfig) -> None:
-        """Take the origin as the teacher: from here on nothing trains it."""
+    def __init__(
+        self, origin: nn.Module, blocks: Sequence[tuple[str, str]], task: Task, config: ImitationConfig
+    ) -> None:
+        """Take the origin as the teacher, which nothing trains from here on, and pairs of blocks: ours and its own."""
         self._teacher = origin.eval().requires_grad_(False)
         self._task, self._config = task, config
         self._kl = create({_KL: {"temperature": config.temperature}})[_KL]
-        self._attentions = [f"{path}.attention.qkv" for path in blocks] if config.attention_weight else []
+        inside = [(f"{ours}.attention.qkv", f"{theirs}.attention.qkv") for ours, theirs in blocks]
+        self._attentions = inside if config.attention_weight else []
         self._blocks = list(blocks) if config.hidden_weight else []
 
     @property
@@ -45,10 +48,10 @@ class Imitation:
 
     def __call__(self, model: nn.Module, batch: Batch) -> Terms:
         """Return the two terms of a batch."""
-        config, paths = self._config, [*self._attentions, *self._blocks]
-        logits, ours = Taps(model, paths)(model, batch.inputs)
+        config, pairs = self._config, [*self._attentions, *self._blocks]
+        logits, ours = Taps(model, [path for path, _ in pairs])(model, batch.inputs)
         with torch.no_grad():
-            told, theirs = Taps(self._teacher, paths)(self._teacher, batch.inputs)
+            told, theirs = Taps(self._teacher, [path for _, path in pairs])(self._teacher, batch.inputs)
         rows, right = self._task.rows(logits, batch.labels)
         taught = config.logits_weight * self._kl(Answer(rows), Answer(self._task.rows(told, batch.labels)[0]), right)
         count = len(self._attentions)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 from typing import ClassVar
 
@@ -78,7 +79,8 @@ class MultiplexStage(Stage[MultiplexConfig]):
         log.info("multiplex: %.2f %% before its training", before)
         if self.config.recovery is not None:
             folder = context.folder / "recovery" / digest_of([parent.digest, context.recipe.seed])[:16]
-            imitate(model, origin, context, self.config.recovery, folder=folder)
+            blocks = [(path, path) for paths in together for path in paths]
+            imitate(model, origin, blocks, context, self.config.recovery, folder=folder)
         notes = {"shared": "; ".join(" = ".join(paths) for paths in together)}
         return artifacts.add(keep(model, before, parent, context, made_by=self.name, notes=notes))
 
@@ -91,10 +93,21 @@ class MultiplexStage(Stage[MultiplexConfig]):
                 raise EdgekdError(f"sharing weights saved nothing: {before} parameters before, {after} after")
 
 
-def imitate(model: nn.Module, origin: nn.Module, context: Context, config: ImitationConfig, *, folder: Path) -> None:
-    """Train `model` in place on the run's data under the network it was made of, which is trained no more."""
+def imitate(
+    model: nn.Module,
+    origin: nn.Module,
+    blocks: Sequence[tuple[str, str]],
+    context: Context,
+    config: ImitationConfig,
+    *,
+    folder: Path,
+) -> None:
+    """Train `model` in place on the run's data under its origin, which is trained no more.
+
+    `blocks` are the paths of those that are compared, in the network and in its origin.
+    """
     dataset, seed = data.load(context.recipe.data), context.recipe.seed
-    task, blocks = task_called(dataset.task), [path for paths in groups(origin, 1) for path in paths]
+    task = task_called(dataset.task)
     objective = Imitation(origin, blocks, task, config)
     if objective.looks_inside:
         config = config.replace(compile="never")  # a compiled network does not run its modules one by one
