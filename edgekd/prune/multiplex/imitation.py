@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from itertools import product
 
 import torch
 import torch.nn.functional as F
@@ -25,8 +24,8 @@ class Imitation:
     """Labels, soft labels, the nine relations between queries, keys and values, and that of hidden states.
 
     All but the labels are the paper's weight distillation, whose teacher is the uncompressed network. Ours: divergences
-    in place of cross-entropies, which have the same gradient and are zero where both agree; all blocks teach, each the
-    one in its place; a relation is that of all heads together; hidden states are what blocks give, normalised, because
+    in place of cross-entropies, which have the same gradient and are zero where both agree; the last block of each
+    group is compared; a relation is that of all heads together; hidden states are what blocks give, normalised, because
     a pre-norm stream has no scale of its own; and the weights of the terms.
     """
 
@@ -66,24 +65,21 @@ class Imitation:
 
 def attention_apart(student: Tensor, teacher: Tensor) -> Tensor:
     """Return the mean divergence of the nine relations in what a layer gives (B, T, 3 D): queries, keys and values."""
-    ours, theirs = student.float().chunk(3, -1), teacher.float().chunk(3, -1)
-    pairs = list(product(range(3), repeat=2))
-    return torch.stack(
-        [_diverging(_relation(ours[a], ours[b]), _relation(theirs[a], theirs[b])) for a, b in pairs]
-    ).mean()
+    ours, theirs = (torch.stack(x.float().chunk(3, -1), 1) for x in (student, teacher))
+    return _diverging(_relations(ours[:, :, None], ours[:, None]), _relations(theirs[:, :, None], theirs[:, None]))
 
 
 def hidden_apart(student: Tensor, teacher: Tensor) -> Tensor:
     """Return the divergence of the relations in hidden states (B, T, D)."""
     ours, theirs = (F.layer_norm(x.float(), x.shape[-1:]) for x in (student, teacher))
-    return _diverging(_relation(ours, ours), _relation(theirs, theirs))
+    return _diverging(_relations(ours, ours), _relations(theirs, theirs))
 
 
-def _relation(left: Tensor, right: Tensor) -> Tensor:
-    """Return log softmax(L R^T / sqrt(D)), (B, T, T), of tokens (B, T, D)."""
-    return F.log_softmax(left @ right.transpose(1, 2) / math.sqrt(left.shape[-1]), -1)
+def _relations(left: Tensor, right: Tensor) -> Tensor:
+    """Return log softmax(L R^T / sqrt(D)), (..., T, T), of tokens (..., T, D)."""
+    return F.log_softmax(left @ right.transpose(-1, -2) / math.sqrt(left.shape[-1]), -1)
 
 
 def _diverging(student: Tensor, teacher: Tensor) -> Tensor:
-    """Return the mean over samples and tokens of KL(t || s)."""
-    return F.kl_div(student.flatten(0, 1), teacher.flatten(0, 1), reduction="batchmean", log_target=True)
+    """Return the mean over all rows of KL(t || s)."""
+    return (teacher.exp() * (teacher - student)).sum(-1).mean()

@@ -79,7 +79,7 @@ class MultiplexStage(Stage[MultiplexConfig]):
         log.info("multiplex: %.2f %% before its training", before)
         if self.config.recovery is not None:
             folder = context.folder / "recovery" / digest_of([parent.digest, context.recipe.seed])[:16]
-            blocks = [(path, path) for paths in together for path in paths]
+            blocks = [(paths[-1], paths[-1]) for paths in together]
             imitate(model, origin, blocks, context, self.config.recovery, folder=folder)
         notes = {"shared": "; ".join(" = ".join(paths) for paths in together)}
         return artifacts.add(keep(model, before, parent, context, made_by=self.name, notes=notes))
