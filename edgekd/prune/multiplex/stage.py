@@ -59,7 +59,10 @@ class MultiplexStage(Stage[MultiplexConfig]):
         if not {"search", "distill"} & context.recipe.stages.keys():
             dataset = data.load(context.recipe.data)
             with torch.random.fork_rng(devices=[]):
-                groups(build(context.recipe.model, dataset.input_shape, dataset.classes), self.config.share)
+                groups(
+                    build(context.recipe.model.replace(weights=None), dataset.input_shape, dataset.classes),
+                    self.config.share,
+                )
 
     def run(self, artifacts: ArtifactSet, context: Context) -> ArtifactSet:
         """Return the artifacts with `pruned/fp32/torch` added.
