@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 
 import onnx_ir as ir
@@ -10,10 +11,11 @@ _SCOPES = "pkg.torch.onnx.name_scopes"
 
 
 def clean(model: ir.Model, batch: str) -> None:
-    """Name nodes after modules, the batch dimension `batch`, and give every dequantized weight its own zero point.
+    """Name nodes after modules, the batch dimension `batch`; let equal weights stand once, zero points for themselves.
 
     The exporter's notes are dropped: they hold source code and paths of this machine.
     """
+    _hold_once(model)
     for value in (*model.graph.inputs, *model.graph.initializers.values()):
         _clean_value(value, batch)
     for node in model.graph.all_nodes():
@@ -26,6 +28,19 @@ def clean(model: ir.Model, batch: str) -> None:
     model.graph.metadata_props.clear()
     model.metadata_props.clear()
     _own_zero_points(model)
+
+
+def _hold_once(model: ir.Model) -> None:
+    """Let equal float weights stand once: the exporter gives every layer that shares one a copy, turned its own way."""
+    first: dict[tuple[tuple[int, ...], bytes], ir.Value] = {}
+    for name, value in list(model.graph.initializers.items()):
+        held = value.const_value
+        if held is None or held.dtype != ir.DataType.FLOAT or value.is_graph_output():
+            continue
+        same = first.setdefault((tuple(held.shape.numpy()), hashlib.sha256(held.tobytes()).digest()), value)
+        if same is not value:
+            value.replace_all_uses_with(same)
+            del model.graph.initializers[name]
 
 
 def _own_zero_points(model: ir.Model) -> None:

@@ -9,6 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from edgekd.models.multiplexed import MixedHeads, NeighbourNorm
+
 
 class Skipped(nn.Module):
     """Stands for a residual block that was taken out: gives its first input as it is."""
@@ -119,10 +121,12 @@ class OpenAttention(nn.Module):
         return [x.reshape(*x.shape[:2], self.num_heads, -1).transpose(1, 2) for x in found]
 
 
-STAND_INS: dict[str, type[Skipped | Nothing | OpenAttention]] = {
+STAND_INS: dict[str, type[Skipped | Nothing | OpenAttention | MixedHeads | NeighbourNorm]] = {
     "skipped": Skipped,
     "nothing": Nothing,
     "open-attention": OpenAttention,
+    "mixed-heads": MixedHeads,
+    "neighbour-norm": NeighbourNorm,
 }
 
 

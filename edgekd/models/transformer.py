@@ -31,9 +31,14 @@ class Attention(nn.Module):
         batch, tokens, _ = x.shape
         qkv = self.qkv(x).reshape(batch, tokens, 3, self.heads, self.head_width).permute(2, 0, 3, 1, 4)
         q, k, v = qkv[0], qkv[1], qkv[2]
-        attended = self.softmax(q @ k.transpose(2, 3) * self.head_width**-0.5 + self.mask) @ v
+        attended = self.weights(q @ k.transpose(2, 3) * self.head_width**-0.5) @ v
         out: Tensor = self.out(attended.transpose(1, 2).flatten(2))
         return out
+
+    def weights(self, scores: Tensor) -> Tensor:
+        """Return the weights (B, heads, T, T) of scores."""
+        found: Tensor = self.softmax(scores + self.mask)
+        return found
 
 
 class Block(nn.Module):

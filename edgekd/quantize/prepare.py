@@ -7,6 +7,7 @@ from collections.abc import Collection
 import numpy as np
 from torch import Tensor, fx, nn
 
+from edgekd.errors import UsageError
 from edgekd.placement.place import QuantizedTensor, place
 from edgekd.placement.scheme import Scheme
 from edgekd.quantize.aten import arguments, capture, operators
@@ -27,13 +28,14 @@ def prepare(
 
     `example` is a batch of inputs (N, C, H, W). Steps of weights are set; those of activations need `calibrate`.
     `taps` are paths of modules of `model` whose results a loss wants to see, see `edgekd.quantize.tapping`.
-    Raises ExportError when torch.export cannot capture the network.
+    Raises ExportError when torch.export cannot capture the network, UsageError when layers share a weight.
     """
     network, norms = fold_batch_norm(capture(model, example))
     graph = operators(network)
     plan = place(graph, scheme)
     tap(network, taps)
     nodes = {node.name: node for node in network.graph.nodes}
+    _refuse_shared([str(arguments(nodes[name])[1].target) for name in plan.weights])
     network.add_submodule(ACTIVATIONS, nn.Module())
     for name in plan.weights:
         _quantize_weight(network, nodes[name], scheme)
@@ -43,6 +45,16 @@ def prepare(
     network.recompile()
     remember(network, Prepared(graph, plan, scheme, norms))
     return network.eval()
+
+
+def _refuse_shared(weights: list[str]) -> None:
+    again = next((path for path in weights if weights.count(path) > 1), None)
+    if again is not None:
+        raise UsageError(
+            f"'{again}' is the weight of {weights.count(again)} layers, and each would round it for itself; write the "
+            "float network as ONNX and give it to `edgekd quantize`, where every layer gets integers of its own",
+            again,
+        )
 
 
 def _quantize_weight(network: fx.GraphModule, layer: fx.Node, scheme: Scheme) -> None:

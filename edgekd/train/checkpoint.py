@@ -17,6 +17,7 @@ from edgekd.models import stand_in
 from edgekd.models.build import build
 from edgekd.models.kernels import parameters
 from edgekd.models.mode import evaluating
+from edgekd.models.sharing import share, shared
 from edgekd.recipe import ModelSpec
 from edgekd.schema import Field, Schema, read_json, write_json
 
@@ -38,6 +39,9 @@ class Description(Schema):
         default_factory=dict, description="final shapes of parameters and buffers"
     )
     stand_ins: dict[str, str] = Field(default_factory=dict, description="what replaces a module, by path")
+    shared: dict[str, str] = Field(
+        default_factory=dict, description="parameters that are another's too, by name; its weights stand there once"
+    )
     parameters: int
     extra: dict[str, Any] = Field(default_factory=dict, description="what else `rebuild` needs, such as quantization")
 
@@ -56,6 +60,7 @@ def save(  # noqa: PLR0917 - a signature other stages share
     `probe` is a normalised input (N, *input_shape) whose answer is recorded, and compared on every load. The folder
     appears complete or not at all; one that exists is replaced.
     """
+    tied = shared(model)
     description = Description(
         spec=spec.replace(weights=None),
         input_shape=input_shape,
@@ -63,12 +68,14 @@ def save(  # noqa: PLR0917 - a signature other stages share
         attributes=_attributes(model),
         shapes={name: tuple(tensor.shape) for name, tensor in model.state_dict().items()},
         stand_ins=stand_in.stand_ins(model),
+        shared=tied,
         parameters=parameters(model),
         extra=extra or {},
     )
     with whole_folder(folder) as unfinished:
         write_json(description, unfinished / _DESCRIPTION)
-        save_file({name: _plain(tensor) for name, tensor in model.state_dict().items()}, unfinished / _WEIGHTS)
+        weights = {name: _plain(tensor) for name, tensor in model.state_dict().items() if name not in tied}
+        save_file(weights, unfinished / _WEIGHTS)
         save_file({"input": _plain(probe), "output": _answer(model, probe)}, unfinished / _PROBE)
 
 
@@ -95,6 +102,7 @@ def load(
     description = describe(folder)
     weights, probe = _read(folder / _WEIGHTS), _read(folder / _PROBE)
     model = (rebuild or rebuilt)(description)
+    weights |= {name: weights[origin] for name, origin in description.shared.items() if origin in weights}
     try:
         model.load_state_dict(weights)
     except RuntimeError as error:
@@ -127,6 +135,7 @@ def rebuilt(description: Description, fresh: nn.Module | None = None) -> nn.Modu
         for name, number in numbers.items():
             setattr(modules[path], name, number)
     _resize(modules, description.shapes)
+    share(model, description.shared)
     return model
 
 
