@@ -12,6 +12,7 @@ from edgekd.export.stage import ExportStage
 from edgekd.measure.stage import MeasureStage
 from edgekd.predict.stage import PredictStage
 from edgekd.prune.cofi.stage import CofiStage
+from edgekd.prune.sparsify import SparsifyStage
 from edgekd.prune.stage import PruneStage
 from edgekd.quantize.stage import QuantizeStage
 from edgekd.recipe import Recipe, Source
@@ -30,6 +31,7 @@ STAGES: tuple[type[Stage[Any]], ...] = (
     DistillStage,  # trains the student under the teacher
     PruneStage,  # removes what costs most and matters least, recovers under the teacher
     CofiStage,  # or: trains masks on an encoder's parts until a sparsity is reached, and cuts them (experimental)
+    SparsifyStage,  # sets two of every four weights to zero, for targets that skip them (experimental)
     QuantizeStage,  # integers, as the target's runtimes want them
     ExportStage,  # one engine a network, arithmetic and runtime; each computes what its network computes
     MeasureStage,  # latency, memory and accuracy of the built engines
@@ -41,6 +43,7 @@ _PROMISES: dict[str, tuple[tuple[str, Format], ...]] = {
     "distill": (("distilled", "torch"),),
     "prune": (("pruned", "torch"),),
     "cofi": (("pruned", "torch"),),
+    "sparsify": (("sparse", "torch"),),
     "export": (("teacher", "onnx"),),
     "measure": (("measured", "profile"),),
 }
