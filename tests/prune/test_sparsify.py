@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import onnx
 import pytest
 import torch
 from safetensors.torch import load_file
+from torch import nn
 
 from edgekd import target as targets
 from edgekd.artifact import Artifact, ArtifactSet
@@ -21,6 +23,7 @@ from edgekd.models.two_of_four import KEY, largest, share
 from edgekd.prune.sparsify import SparsifyStage
 from edgekd.prune.stage import PruneStage
 from edgekd.quantize import checkpoint as quantized_checkpoint
+from edgekd.quantize.qat import Outcome
 from edgekd.quantize.stage import QuantizeStage
 from edgekd.stage import Context
 from edgekd.train import checkpoint
@@ -51,6 +54,12 @@ def run(sparsify: SparsifyStage, artifacts: ArtifactSet, where: Context) -> Arti
     done = sparsify.run(artifacts, where)
     sparsify.ensures(done, where)
     return done.newest(network="sparse", scheme="fp32", written_as="torch")
+
+
+def trained(module: nn.Module, *, train: Callable[[nn.Module], object], **_: object) -> Outcome:
+    """Keep what quantization-aware training makes, be it worse or not."""
+    train(module)
+    return Outcome(module, 0.0, 0.0, "trained")
 
 
 def weights(artifact: Artifact, where: Context) -> dict[str, torch.Tensor]:
@@ -87,9 +96,12 @@ def test_layers_are_chosen_by_patterns_and_the_others_named(taught: tuple[Path, 
         run(stage(include=["stem"]), artifacts, where)
 
 
-@pytest.mark.parametrize(("target", "scheme"), [("jetson-orin-nano", "s8"), ("x86-vnni", "u8w8")])
-def test_zeros_stay_from_pruning_to_the_files(target: str, scheme: str, taught: tuple[Path, ArtifactSet]) -> None:
+@pytest.mark.parametrize(("target", "scheme"), [("jetson-orin-nano", "s8"), ("x86-avx2", "u8w7")])
+def test_zeros_stay_from_pruning_to_the_files(
+    target: str, scheme: str, taught: tuple[Path, ArtifactSet], monkeypatch: pytest.MonkeyPatch
+) -> None:
     root, artifacts = taught
+    monkeypatch.setattr("edgekd.quantize.stage.train_where_needed", trained)
     pruning = {"speedup": 1.3, "channel_step": 4, "samples": 64, "recovery": SHORT, "max_ratio": 0.5}
     done = PruneStage(PruneStage.Config.model_validate(pruning)).run(artifacts, place(root, f"prune-{target}", target))
     where = place(root, f"sparsify-{target}", target)
@@ -100,10 +112,10 @@ def test_zeros_stay_from_pruning_to_the_files(target: str, scheme: str, taught: 
     again = sparsify.run(done, where).newest(network="sparse")
     assert again.digest == sparse.digest, "what was killed ends as it would have"
     zeros = {f"{name}.weight": weights(sparse, where)[f"{name}.weight"] == 0 for name in FITTING}
-    assert all(int(where_zero.sum()) * 2 == where_zero.numel() for where_zero in zeros.values())
+    assert all(int(zero.sum()) * 2 == zero.numel() for zero in zeros.values())
 
     qat = {**SHORT, "optimizer": "adamw", "learning_rate": 1e-3, "weight_decay": 0.1}
-    quantize = QuantizeStage(QuantizeStage.Config.model_validate({"qat_when": "always", "qat": qat}))
+    quantize = QuantizeStage(QuantizeStage.Config.model_validate({"qat": qat}))
     on_quantize = place(root, f"quantize-{target}", target)
     done = quantize.run(done, on_quantize)
     integers = done.newest(network="sparse", scheme=scheme, written_as="torch")
