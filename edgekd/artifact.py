@@ -24,8 +24,8 @@ class TensorSpec(Schema):
 class Artifact(Schema):
     """One network in one format on disk.
 
-    `network` says whose function it computes (teacher, distilled, pruned), `scheme` in which arithmetic (fp32 or a
-    quantization scheme), `format` how it is written. Together they are its key in an artifact set.
+    `network` says whose function it computes (teacher, distilled, pruned, sparse), `scheme` in which arithmetic
+    (fp32 or a quantization scheme), `format` how it is written. Together they are its key in an artifact set.
     """
 
     network: str

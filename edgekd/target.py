@@ -37,6 +37,12 @@ class Quantization(Fact):
     scheme: str = Field(description="key of a scheme in edgekd/placement/scheme.py, also the name of the variant")
 
 
+class Sparsity(Fact):
+    """Whether the runtime computes faster where two of every four weights are zero."""
+
+    pays: bool
+
+
 class Software(Fact):
     """What a board's vendor ships for it; TensorRT's majors are different worlds."""
 
@@ -75,6 +81,7 @@ class Target(Schema):
     memory_gb: Sourced | None = Field(default=None, description="of the whole board, shared with a GPU that is on it")
     compute_capability: Sourced | None = Field(default=None, description="of the GPU, such as 8.7")
     dla: Sourced | None = Field(default=None, description="how many deep learning accelerators it has beside the GPU")
+    sparsity: Sparsity | None = Field(default=None, description="whether 2:4 weights are skipped; absent: not known")
     software: Software | None = None
     predict_only: str | None = Field(default=None, description="why nothing is built for it")
     board: BoardFacts | None = Field(default=None, description="for predictions where no kernel profile is known")

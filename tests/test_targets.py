@@ -136,3 +136,14 @@ def test_the_users_own_targets_are_found_by_name_before_the_shipped_ones(
     (tmp_path / "x86-avx2.yaml").write_text("name: x86-avx2\n")
     with pytest.raises(UsageError, match=str(tmp_path / "x86-avx2.yaml")):
         target.load("x86-avx2")
+
+
+@pytest.mark.parametrize("name", EXACT)
+def test_zeros_pay_where_the_gpu_is_of_ampere_or_later(name: str) -> None:
+    loaded = target.load(name)
+    if loaded.sparsity is None:
+        assert loaded.needs_gpu
+        assert loaded.compute_capability is None
+    else:
+        capability = loaded.compute_capability.value if loaded.compute_capability else 0.0
+        assert loaded.sparsity.pays == (loaded.needs_gpu and capability >= 8)

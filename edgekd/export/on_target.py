@@ -11,6 +11,7 @@ from edgekd.connection.connection import Connection, reached
 from edgekd.disk import scratch, whole_folder
 from edgekd.errors import ExportError, MeasurementError
 from edgekd.export.backend import BACKENDS, Backend, ExecutedLayer
+from edgekd.export.sparse_layers import is_sparse
 from edgekd.runtime import tensorrt_key
 from edgekd.runtime.session import REFERENCE
 from edgekd.stage import Context
@@ -78,7 +79,7 @@ class BuiltThere(Backend):
         place, label = folder / self.runtime, f"the build of {onnx_path.parent.name}/{onnx_path.name}"
         with reached(self._connection) as there, whole_folder(place) as unfinished, ExitStack() as stack:
             request = {"verb": "build", "runtime": self.runtime, "onnx": there.sent(onnx_path), "builds": _BUILDS}
-            request["batch"] = self._batch
+            request |= {"batch": self._batch, "sparse": is_sparse(onnx_path)}
             for key, name in (("engine", tensorrt_key.ENGINE), ("key", tensorrt_key.KEY)):
                 request[key] = stack.enter_context(there.receiving(unfinished / name))
             with there.locked(), there.start(label) as child:

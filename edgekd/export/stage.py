@@ -21,7 +21,9 @@ from edgekd.export.early import refuse_unexportable
 from edgekd.export.half import halved
 from edgekd.export.on_target import FOREIGN, Unbuilt, backends
 from edgekd.export.parity import Limits, Parity, compare
+from edgekd.export.sparse_layers import refuse_lost
 from edgekd.figure import Figure
+from edgekd.models.two_of_four import KEY
 from edgekd.schema import Field, Schema
 from edgekd.stage import Context, Stage
 from edgekd.target import FLOAT_SCHEMES
@@ -91,11 +93,14 @@ class ExportStage(Stage[ExportConfig]):
         return artifacts
 
     def ensures(self, artifacts: ArtifactSet, context: Context) -> None:
-        """Check that every float network has an engine for every runtime."""
+        """Check that every float network has an engine for every runtime, and that what was 2:4 is so in every file."""
         for network in artifacts.all(scheme="fp32", written_as="torch"):
             for backend in backends(context):
                 scheme = context.target.float_scheme(backend.runtime)
                 artifacts.newest(network=network.network, scheme=scheme, written_as=backend.reads)
+            sparse = checkpoint.describe(context.path(network)).extra.get(KEY, [])
+            for file in artifacts.all(network=network.network, written_as="onnx"):
+                refuse_lost(context.path(file), len(sparse))
 
     def _engines(self, written: _Written, makers: list[Backend], context: Context) -> list[Artifact]:
         """Build the engines of one ONNX file; the file's own artifact carries the figures where it is an engine."""

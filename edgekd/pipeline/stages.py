@@ -13,6 +13,7 @@ from edgekd.measure.stage import MeasureStage
 from edgekd.predict.stage import PredictStage
 from edgekd.prune.cofi.stage import CofiStage
 from edgekd.prune.multiplex.stage import MultiplexStage
+from edgekd.prune.sparsify import SparsifyStage
 from edgekd.prune.stage import PruneStage
 from edgekd.quantize.stage import QuantizeStage
 from edgekd.recipe import Recipe, Source
@@ -36,6 +37,7 @@ STAGES: tuple[type[Stage[Any]], ...] = (
     PruneStage,  # removes what costs most and matters least, recovers under the teacher
     CofiStage,  # or: trains masks on an encoder's parts until a sparsity is reached, and cuts them (experimental)
     MultiplexStage,  # or: lets transformer blocks share weights, and trains them under the network (experimental)
+    SparsifyStage,  # sets two of every four weights to zero, for targets that skip them (experimental)
     QuantizeStage,  # integers, as the target's runtimes want them
     ExportStage,  # one engine a network, arithmetic and runtime; each computes what its network computes
     MeasureStage,  # latency, memory and accuracy of the built engines
@@ -48,6 +50,7 @@ _PROMISES: dict[str, tuple[tuple[str, Format], ...]] = {
     "prune": (("pruned", "torch"),),
     "cofi": (("pruned", "torch"),),
     "multiplex": (("pruned", "torch"),),
+    "sparsify": (("sparse", "torch"),),
     "export": (("teacher", "onnx"),),
     "measure": (("measured", "profile"),),
 }

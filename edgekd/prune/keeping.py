@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 import torch
 from torch import nn
@@ -24,17 +25,19 @@ def keep(
     made_by: str,
     figures: Iterable[Figure] = (),
     notes: Mapping[str, str],
+    network: str = "pruned",
+    extra: dict[str, Any] | None = None,
 ) -> Artifact:
-    """Save a pruned network in the stage's folder and return its artifact `pruned/fp32/torch`.
+    """Save a pruned network in the stage's folder and return its artifact `<network>/fp32/torch`.
 
     `accuracy_percent_cut` is that on validation after the last cut; the artifact has it, the accuracy now, parameters
-    and multiplications, and then `figures`.
+    and multiplications, and then `figures`. `extra` is saved with the network's description.
     """
     dataset = data.load(context.recipe.data)
-    folder, origin = context.folder / "pruned", context.origin_here
+    folder, origin = context.folder / network, context.origin_here
     spec = checkpoint.describe(context.path(parent)).spec
     probe = torch.from_numpy(data.recorded(dataset))
-    checkpoint.save(model, folder, spec, dataset.input_shape, dataset.classes, probe)
+    checkpoint.save(model, folder, spec, dataset.input_shape, dataset.classes, probe, extra)
     cut = Figure(
         name="accuracy_percent_cut", value=accuracy_percent_cut, origin=origin, samples=len(dataset.validation)
     )
@@ -42,7 +45,7 @@ def keep(
     counted = (Figure(name=name, value=value, origin="counted") for name, value in counts.items())
     return context.store(
         folder,
-        network="pruned",
+        network=network,
         format="torch",
         inputs=parent.inputs,
         outputs=parent.outputs,
@@ -53,7 +56,7 @@ def keep(
     )
 
 
-def newest_float(artifacts: ArtifactSet) -> Artifact:
-    """Return the network to prune; one that an earlier round has pruned is not pruned again."""
-    unpruned = [artifact for artifact in artifacts.artifacts if artifact.network != "pruned"]
+def newest_float(artifacts: ArtifactSet, made: str = "pruned") -> Artifact:
+    """Return the network to prune; what an earlier round has `made` is not pruned again."""
+    unpruned = [artifact for artifact in artifacts.artifacts if artifact.network != made]
     return ArtifactSet(artifacts=tuple(unpruned)).newest(scheme="fp32", written_as="torch")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
 from fnmatch import fnmatchcase
 
@@ -19,11 +19,11 @@ def selected(found: Prunable, include: Sequence[str], exclude: Sequence[str]) ->
     names = {group.name: _names(group) for group in found.groups}
     fixed = dict(found.fixed)
     for group in found.groups:
-        if _fits(names[group.name], exclude):
+        if fits(names[group.name], exclude):
             fixed[group.name] = "excluded by the recipe"
-        elif not _fits(names[group.name], include):
+        elif not fits(names[group.name], include):
             fixed[group.name] = "not included by the recipe"
-    blocks = (block for block in found.blocks if _fits([block.name], include) and not _fits([block.name], exclude))
+    blocks = (block for block in found.blocks if fits([block.name], include) and not fits([block.name], exclude))
     groups = (group for group in found.groups if group.name not in fixed)
     return replace(found, groups=tuple(groups), fixed=fixed, blocks=tuple(blocks))
 
@@ -32,13 +32,27 @@ def refuse_unfitting(found: Prunable, include: Sequence[str], exclude: Sequence[
     """Raise UsageError for a pattern that fits nothing which could be cut."""
     names = {group.name: _names(group) for group in found.groups}
     names |= {block.name: {block.name} for block in found.blocks}
-    known = set().union(*names.values())
+    refuse_patterns("prune", "cut", set().union(*names.values()), include, exclude, shown=names)
+
+
+def refuse_patterns(  # noqa: PLR0917 - what a sentence about a pattern has to say
+    stage: str,
+    done: str,
+    known: Collection[str],
+    include: Sequence[str],
+    exclude: Sequence[str],
+    shown: Collection[str] | None = None,
+) -> None:
+    """Raise UsageError for a pattern of a stage that fits none of the layers `known` to it.
+
+    Of these, `shown` are named in the sentence; all where it is absent.
+    """
     for option, patterns in (("include", include), ("exclude", exclude)):
         for pattern in patterns:
-            if not _fits(known, [pattern]):
+            if not fits(known, [pattern]):
                 raise UsageError(
-                    f"stages.prune.{option}: the pattern '{pattern}' fits no layer that could be cut; "
-                    f"{suggestion(pattern, names)}"
+                    f"stages.{stage}.{option}: the pattern '{pattern}' fits no layer that could be {done}; "
+                    f"{suggestion(pattern, known if shown is None else shown)}"
                 )
 
 
@@ -46,5 +60,6 @@ def _names(group: Group) -> set[str]:
     return {group.name, *(member.path for member in group.members if member.path)}
 
 
-def _fits(names: Iterable[str], patterns: Sequence[str]) -> bool:
+def fits(names: Iterable[str], patterns: Sequence[str]) -> bool:
+    """Return whether any of the names fits any of the patterns."""
     return any(fnmatchcase(name, pattern) for name in names for pattern in patterns)

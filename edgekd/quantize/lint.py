@@ -14,12 +14,15 @@ import onnx
 from onnx import numpy_helper
 
 from edgekd.errors import UsageError, suggestion
+from edgekd.export.sparse_layers import shares
 
 QUANTIZE, DEQUANTIZE = "QuantizeLinear", "DequantizeLinear"
 _LAYERS = {"Conv", "ConvTranspose", "Gemm", "MatMul"}
 _STANDARD = {"", "ai.onnx"}
 _FOUR_BITS = {onnx.TensorProto.INT4, onnx.TensorProto.UINT4}
 _PACKED_BLOCKS = {16, 32, 64, 128, 256}
+_NEARLY = 0.9
+"""Share of 2:4 fours from which on somebody seems to have meant all of them."""
 
 
 class Finding(NamedTuple):
@@ -172,10 +175,26 @@ def _unsigned_weights(file: _File) -> Iterator[Finding]:
             yield Finding(_name(node), "its weights of four bits are unsigned", "quantize with scheme w4")
 
 
+def _nearly_two_of_four(file: _File) -> Iterator[Finding]:
+    """TensorRT looks for kernels that skip zeros where every four is 2:4, and for no others."""
+    for name, share in shares(file.model).items():
+        if _NEARLY <= share < 1:
+            fault = f"{share:.2%} of its fours of weights are 2:4, which is not all"
+            yield Finding(name, fault, "keep its zeros while it trains, as the stage sparsify does, or leave it dense")
+
+
 RULES: dict[str, tuple[Rule, ...]] = {
     "onnxruntime": (_float_weights, _activations_between, _unpacked_weights),
     "openvino": (_private_operators, _float_weights, _shared_zero_points, _broken_blocks),
-    "tensorrt": (_private_operators, _asymmetric, _shared_pairs, _integer_biases, _float_weights, _unsigned_weights),
+    "tensorrt": (
+        _private_operators,
+        _asymmetric,
+        _shared_pairs,
+        _integer_biases,
+        _float_weights,
+        _unsigned_weights,
+        _nearly_two_of_four,
+    ),
 }
 RULES["tensorrt-rtx"] = RULES["tensorrt"]
 

@@ -15,6 +15,7 @@ from edgekd.artifact import Artifact, ArtifactSet, TensorSpec
 from edgekd.distill.teach import TeachConfig, refuse_unknown, teach
 from edgekd.export.onnx_file import INPUT, OUTPUT, write
 from edgekd.figure import Figure
+from edgekd.models.two_of_four import KEY
 from edgekd.placement.scheme import Scheme, scheme_named
 from edgekd.quantize import checkpoint as checkpoint_of_variant
 from edgekd.quantize.calibration import CalibrationConfig
@@ -33,6 +34,7 @@ from edgekd.stage import Context, Stage
 from edgekd.train import checkpoint, data
 from edgekd.train.checkpoint import Description
 from edgekd.train.evaluate import accuracy, logits
+from edgekd.train.fixed_zeros import zeros_stay
 from edgekd.train.judging import judged
 
 log = logging.getLogger("edgekd")
@@ -109,7 +111,9 @@ class QuantizeStage(Stage[QuantizeConfig]):
             torch.manual_seed(context.recipe.seed)
             title = f"train {scheme.name}"
             unfold(student)
-            teach(student, artifacts, context, qat, folder=folder / "training", title=title)
+            sparse = {path: student.get_parameter(path) for path in source.description.extra.get(KEY, [])}
+            with zeros_stay(sparse):
+                teach(student, artifacts, context, qat, folder=folder / "training", title=title)
             refold(student)
 
         outcome = train_where_needed(

@@ -14,7 +14,7 @@ import numpy as np
 import onnx
 import pytest
 from click.testing import Result
-from onnx import TensorProto, helper
+from onnx import TensorProto, helper, numpy_helper
 
 from edgekd import bundle
 from edgekd.artifact import digest_of_path
@@ -142,3 +142,22 @@ def test_a_target_of_another_major_is_refused(tmp_path: Path) -> None:
 def test_a_runtime_that_cannot_be_run_yet_is_refused(tmp_path: Path) -> None:
     with pytest.raises(TargetError, match="is aarch64, and rtx-ada is x86_64"):
         run("--smoke", "--target", "rtx-ada", "--device", "board", "--run-folder", str(tmp_path / "run"))
+
+
+@pytest.mark.parametrize("sparse", [True, False], ids=["sparse", "dense"])
+def test_the_builder_looks_for_zeros_where_a_layer_has_two_of_four(sparse: bool, tmp_path: Path) -> None:
+    weight = np.tile(np.array([0, 1, 0, 1] if sparse else [1, 1, 0, 1], np.float32)[:, None], (2, 4))
+    ends = [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["N", size]) for name, size in (("x", 8), ("y", 4))]
+    graph = helper.make_graph(
+        [helper.make_node("MatMul", ["x", "w"], ["y"])],
+        "net",
+        ends[:1],
+        ends[1:],
+        [numpy_helper.from_array(weight, "w")],
+    )
+    file = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=9)
+    onnx.save(file, tmp_path / "model.onnx")
+    with remote(named("board")) as connection:
+        engine = BuiltThere("tensorrt", connection).build(tmp_path / "model.onnx", tmp_path)
+    head = json.loads((engine / tensorrt_key.ENGINE).read_bytes().partition(b"\n")[0])
+    assert head["flags"] == (["SPARSE_WEIGHTS"] if sparse else [])

@@ -14,6 +14,7 @@ from onnx import TensorProto, helper, numpy_helper
 from edgekd.cli.commands import lint as subject
 from edgekd.errors import UsageError
 from edgekd.export.onnx_file import write
+from edgekd.models.two_of_four import largest
 from edgekd.placement.scheme import SCHEMES
 from edgekd.quantize.emission import freeze
 from edgekd.quantize.lint import RULES, lint
@@ -95,6 +96,24 @@ def test_an_opset_the_parser_does_not_read_is_found() -> None:
     found = network(*QX, node("Relu", "dx", "y"), one=ONE, point=POINT)
     assert lint(found, "tensorrt", 21) == []
     assert "opset 21, the parser reads up to 17" in lint(found, "tensorrt", 17)[0].text()
+
+
+def test_a_layer_that_is_nearly_two_of_four_is_found_and_one_that_is_or_never_was_is_not() -> None:
+    integers = np.random.default_rng(0).integers(1, 100, (16, 16), dtype=np.int8, endpoint=True)
+    sparse = integers * largest(integers)
+    weight, layer = node("DequantizeLinear", "w steps", "dw", axis=0), node("Gemm", "dx dw", "y", transB=1)
+
+    def findings(stored: np.ndarray, runtime: str = "tensorrt") -> list[tuple[str, str]]:
+        found = network(*QX, weight, layer, w=stored, steps=np.ones(16, np.float32), one=ONE, point=POINT)
+        return [(one.node, one.fault) for one in lint(found, runtime) if "2:4" in one.fault]
+
+    assert findings(integers) == findings(sparse) == []
+    nearly = sparse.copy()
+    nearly[:3, :4] = 1
+    assert findings(nearly) == [("y", "95.31% of its fours of weights are 2:4, which is not all")]
+    assert findings(nearly, "openvino") == []
+    nearly[:8, :4] = 1
+    assert findings(nearly) == []
 
 
 def test_a_float_network_and_an_unknown_runtime_are_refused() -> None:

@@ -180,6 +180,8 @@ def _sheet(shown: Target, asked: str, host: str | None) -> list[str]:
             lines.append(f"  {name}: {fact.value:g}; {_origin(fact)}")
     for precision, step in shown.channel_step.items():
         lines.append(f"  channel step in {precision}: {step.value:g}; {_origin(step)}")
+    if shown.sparsity is not None:
+        lines.append(f"  2:4 sparsity: {'pays' if shown.sparsity.pays else 'saves nothing'}; {_origin(shown.sparsity)}")
     if shown.software is not None:
         lines.append(f"  software: {_software(shown.software)}; {_origin(shown.software)}")
     if shown.predict_only:

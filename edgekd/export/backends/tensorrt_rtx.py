@@ -17,6 +17,7 @@ from edgekd.device.parsing import allow_batches, refusal
 from edgekd.disk import whole_file
 from edgekd.errors import ExportError, TargetError
 from edgekd.export.backend import Backend, ExecutedLayer
+from edgekd.export.sparse_layers import is_sparse
 from edgekd.schema import Field, Schema
 
 _DRIVER = "libcuda.so.1"
@@ -49,6 +50,8 @@ class TensorRtRtx(Backend):
         config = builder.create_builder_config()
         config.num_compute_capabilities = 1
         config.set_compute_capability(self._capability(), 0)
+        if is_sparse(onnx_path):
+            config.set_flag(trt.BuilderFlag.SPARSE_WEIGHTS)
         profile = builder.create_optimization_profile()
         for number in range(network.num_inputs):
             allow_batches(profile, network.get_input(number))

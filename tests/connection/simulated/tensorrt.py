@@ -27,6 +27,10 @@ _TYPES = {"tensor(float)": DataType.FLOAT, "tensor(float16)": DataType.HALF}
 _DTYPES = {DataType.FLOAT: np.float32, DataType.HALF: np.float16}
 
 
+class BuilderFlag(enum.IntEnum):
+    SPARSE_WEIGHTS = 7
+
+
 class NetworkDefinitionCreationFlag(enum.IntEnum):
     STRONGLY_TYPED = 1
 
@@ -113,6 +117,12 @@ class _Profile:
 
 
 class _Config:
+    def __init__(self):
+        self.flags = []
+
+    def set_flag(self, flag):
+        self.flags.append(flag.name)
+
     def create_timing_cache(self, content):
         return _Cache(content)
 
@@ -139,7 +149,8 @@ class Builder:
         return _Profile()
 
     def build_serialized_network(self, network, config):
-        head = json.dumps({"ranges": config.profile.ranges, "build": os.urandom(8).hex()}).encode()  # no two are equal
+        head = json.dumps({"ranges": config.profile.ranges, "flags": config.flags, "build": os.urandom(8).hex()})
+        head = head.encode()  # no two are equal
         return IHostMemory(head + b"\n" + network.content)
 
 
