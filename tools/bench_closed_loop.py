@@ -1,6 +1,6 @@
 """What the loop makes of a wrong profile: half of all kernels are said to take twice as long, or half as long.
 
-    python -m tools.bench_closed_loop FOLDER [--factors 2,0.5] [--ratio 0.5] [--rounds 3] [--tries 1]
+    python -m tools.bench_closed_loop FOLDER [--factors 2,0.5] [--ratio 0.5] [--rounds 3] [--margin 0.93]
 
 Every kernel, by a digest of what it computes, is right or wrong, in all networks alike; the untrained engines that the
 search measured are then said to have taken as much longer or shorter as their wrong kernels do, by multiplications. A
@@ -28,10 +28,9 @@ from edgekd.yaml_file import dump_yaml
 PERCENTILE = 50
 
 
-def recipe(ratio: float, rounds: int) -> dict[str, object]:
+def recipe(ratio: float, rounds: int, margin: float) -> dict[str, object]:
     """Return what is asked for: so little training that a run takes minutes."""
     recovery = {"epochs": 2, "learning_rate": 0.02}
-    close = {"margin": 0.97}  # of the limit to aim at: what is asked for lies within 5 % below it
     return {
         "model": {"name": "resnet", "options": {"depth": 20, "channels": [16, 32, 64]}},
         "data": {"name": "mnist5k", "augmentation": "affine"},
@@ -39,9 +38,9 @@ def recipe(ratio: float, rounds: int) -> dict[str, object]:
         "budget": {"latency_ratio": ratio, "percentile": PERCENTILE, "accuracy_drop": 30.0},
         "stages": {
             "teacher": {"epochs": 3},
-            "search": {"space": "resnet", "probes": 5, "processes": 5, **close},
+            "search": {"space": "resnet", "probes": 5, "processes": 5},
             "distill": {"epochs": 3},
-            "prune": {"recovery": recovery, **close},
+            "prune": {"recovery": recovery, "margin": margin},
             "export": {},
             "measure": {"memory_processes": 1},
         },
@@ -77,10 +76,10 @@ def distorted(profile: Profile, factor: float) -> Profile:
     return profile.replace(records=tuple(map(of, profile.records)))
 
 
-def compressed(folder: Path, factor: float, ratio: float, rounds: int) -> RunReport:
+def compressed(folder: Path, factor: float, ratio: float, rounds: int, margin: float) -> RunReport:
     """Return the report of a run whose search believes the wrong profile."""
     folder.mkdir(parents=True, exist_ok=True)
-    write_text(dump_yaml(recipe(ratio, rounds)), folder / "recipe.yaml")
+    write_text(dump_yaml(recipe(ratio, rounds, margin)), folder / "recipe.yaml")
     asked = resolve(str(folder / "recipe.yaml"), "host", folder / "run", ())
     right = Bench.profile
 
@@ -111,9 +110,10 @@ def main() -> None:
     parser.add_argument("--factors", default="2,0.5", help="with commas")
     parser.add_argument("--ratio", type=float, default=0.5, help="the limit, of the teacher's latency")
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--margin", type=float, default=0.93, help="share of the limit that pruning aims at")
     given = parser.parse_args()
     for factor in map(float, given.factors.split(",")):
-        report = compressed(given.folder / f"{factor:g}", factor, given.ratio, given.rounds)
+        report = compressed(given.folder / f"{factor:g}", factor, given.ratio, given.rounds, given.margin)
         print(f"half of the kernels times {factor:g}:\n{told(report, given.ratio)}", flush=True)
 
 
