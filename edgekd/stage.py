@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import tempfile
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,6 +13,7 @@ from typing import ClassVar, Generic, Literal, Protocol, TypeVar
 
 from edgekd.artifact import Artifact, ArtifactSet, digest_of_path
 from edgekd.connection.connection import Connection
+from edgekd.errors import UsageError
 from edgekd.recipe import Recipe
 from edgekd.schema import Schema
 from edgekd.target import Target
@@ -105,6 +106,13 @@ class Context:
         """Return the artifact for a finished file or folder: digest taken, path made relative to the run folder."""
         place = path.relative_to(self.run_folder) if path.is_relative_to(self.run_folder) else path
         return Artifact.model_validate({**fields, "path": place.as_posix(), "digest": digest_of_path(path)})
+
+
+def refuse_rivals(stage: str, rivals: Iterable[str], deed: str, context: Context) -> None:
+    """Raise UsageError where the recipe has another stage that does what this one does; `deed` says what."""
+    for other in rivals:
+        if other in context.recipe.stages:
+            raise UsageError(f"the stages '{stage}' and '{other}' each {deed}; leave one of them out")
 
 
 class Stage(ABC, Generic[C]):

@@ -14,6 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
+from edgekd.models.sharing import shared
+
 KEY = "two_of_four"
 """In the `extra` of a saved network: the paths of the weights that are 2:4."""
 _FOUR, _TWO = 4, 2
@@ -30,14 +32,13 @@ class Layers(NamedTuple):
 
 def layers(model: nn.Module) -> Layers:
     """Return which layers of a network can be 2:4."""
-    holders: dict[int, int] = {}
-    for _, parameter in model.named_parameters(remove_duplicate=False):
-        holders[id(parameter)] = holders.get(id(parameter), 0) + 1
+    tied = shared(model)
+    together = {*tied, *tied.values()}
     found = Layers({}, {})
     for path, module in model.named_modules():
         if isinstance(module, nn.Linear | nn.modules.conv._ConvNd):
             weight = module.get_parameter("weight")
-            reason = _obstacle(module, shared=holders.get(id(weight), 0) > 1)
+            reason = _obstacle(module, another=f"{path}.weight".lstrip(".") in together)
             if reason is None:
                 found.fitting[path] = weight
             else:
@@ -45,12 +46,12 @@ def layers(model: nn.Module) -> Layers:
     return found
 
 
-def _obstacle(module: nn.Linear | nn.modules.conv._ConvNd, *, shared: bool) -> str | None:
+def _obstacle(module: nn.Linear | nn.modules.conv._ConvNd, *, another: bool) -> str | None:
     if isinstance(module, nn.modules.conv._ConvNd) and module.transposed:
         return "it is a transposed convolution"
     if module.weight.shape[1] % _FOUR:
         return f"it adds up {module.weight.shape[1]} inputs, which is no multiple of {_FOUR}"
-    return "its weight is also another layer's" if shared else None
+    return "its weight is also another layer's" if another else None
 
 
 def largest(weight: NDArray[Any]) -> NDArray[np.bool_]:

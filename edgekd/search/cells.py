@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -18,6 +18,12 @@ class Edge(NamedTuple):
     inputs: int
     operators: tuple[Shape | None, ...]
     """Bottlenecks of the same channels and stride; None, always the last, is no cell at all."""
+
+
+def network(stem: int, shapes: Iterable[Shape], head: int) -> ModelSpec:
+    """Return the network of these cells."""
+    cells = [shape._asdict() for shape in shapes]
+    return ModelSpec(name="mobile-cells", options={"stem": stem, "cells": cells, "head": head})
 
 
 @dataclass(frozen=True)
@@ -41,8 +47,7 @@ class Skeleton:
     def spec(self, chosen: Sequence[int]) -> ModelSpec:
         """Return the network that holds on every edge the operator at that position."""
         shapes = [edge.operators[position] for edge, position in zip(self.edges, chosen, strict=True)]
-        cells = [shape._asdict() for shape in shapes if shape is not None]
-        return ModelSpec(name="mobile-cells", options={"stem": self.stem, "cells": cells, "head": self.head})
+        return network(self.stem, [shape for shape in shapes if shape is not None], self.head)
 
 
 class CellSpace(Space):

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from edgekd.artifact import ArtifactSet
+from edgekd.artifact import Artifact, ArtifactSet
 from edgekd.errors import UsageError
 from edgekd.figure import Figure
 from edgekd.models.kernels import macs
@@ -17,9 +17,9 @@ from edgekd.predict.limit import limit_ms
 from edgekd.predict.predictor import Predictor
 from edgekd.profile import Kernel, Profile
 from edgekd.recipe import ModelSpec
-from edgekd.schema import Field, Schema
+from edgekd.schema import Field, Schema, write_json
 from edgekd.search.candidate import Candidate, narrowest
-from edgekd.stage import Context
+from edgekd.stage import Context, refuse_rivals
 
 CHOOSING = ("trials", "tas", "kdl-darts")
 """Stages that choose anew what the search has chosen; a recipe has one of them at most."""
@@ -121,10 +121,14 @@ class Judge:
         bounds = {key: getattr(figure, key) for key in ("value", "lower", "upper")}
         return figure.replace(**{key: None if v is None else v * self.correction for key, v in bounds.items()})
 
+    @property
+    def engines(self) -> list[tuple[str, str]]:
+        """Return scheme and runtime of every engine that may ship."""
+        return [pair for pair in self.predictor.pairs if pair[0] in self.schemes]
+
     def each_ms(self, kernels: Sequence[Kernel]) -> NDArray[np.float64]:
         """Return the corrected latency of every engine that may ship, (engines,); of none it is that of the call."""
-        pairs = [pair for pair in self.predictor.pairs if pair[0] in self.schemes]
-        return np.array([self.predictor.latency_ms(kernels, *pair).value for pair in pairs]) * self.correction
+        return np.array([self.predictor.latency_ms(kernels, *pair).value for pair in self.engines]) * self.correction
 
     def least(self, candidate: Candidate, pruned: bool) -> Figure:
         """Return the latency a candidate is predicted to have at best, where `pruned` with all pruning may take."""
@@ -163,9 +167,8 @@ class Judge:
 
 def refuse_out_of_place(stage: str, losses: object, artifacts: ArtifactSet, context: Context) -> None:
     """Raise UsageError where a stage that chooses the student anew does not stand alone between search and distill."""
-    others = [name for name in CHOOSING if name in context.recipe.stages and name != stage]
-    if others:
-        raise UsageError(f"the stages '{stage}' and '{others[0]}' each choose the student; leave one of them out")
+    rivals = [name for name in CHOOSING if name != stage]
+    refuse_rivals(stage, rivals, "choose the student", context)
     if not artifacts.all(network="probes", written_as="profile") or not artifacts.all(written_as="choice"):
         raise UsageError(
             f"stage {stage} chooses again what the stage 'search' has chosen; put that before it, student: auto"
@@ -177,6 +180,21 @@ def refuse_out_of_place(stage: str, losses: object, artifacts: ArtifactSet, cont
         raise UsageError(
             f"stage {stage} finds a student for the stage 'distill'; put that after it, with student: auto"
         )
+
+
+def stored(chosen: Row, why: str, made_by: str, context: Context, parents: tuple[str, ...] = ()) -> Artifact:
+    """Write the choice of a student into the stage's folder, and return its artifact."""
+    path = context.folder / "choice.json"
+    write_json(chosen.spec, path)
+    return context.store(
+        path,
+        network="distilled",
+        format="choice",
+        made_by=made_by,
+        parents=parents,
+        figures=(chosen.latency,),
+        notes={"choice": why},
+    )
 
 
 def schemes(context: Context) -> list[str]:

@@ -11,9 +11,9 @@ from edgekd.models.kernels import macs
 from edgekd.profile import Profile
 from edgekd.quantize.drafts import images_of
 from edgekd.recipe import Recipe
-from edgekd.schema import Field, Schema, from_mapping, write_json
+from edgekd.schema import Field, Schema, from_mapping, read_json, write_json
 from edgekd.search.candidate import Candidate, candidate, spread
-from edgekd.search.choice import Feasibility, Judge, beyond_doubt, schemes, step
+from edgekd.search.choice import Feasibility, Judge, beyond_doubt, schemes, step, stored
 from edgekd.search.probes import FILE, Bench
 from edgekd.search.space import Space, create
 from edgekd.stage import Context, Stage
@@ -50,6 +50,11 @@ class SearchConfig(Schema):
     def judge_of(self, profile: Profile, context: Context) -> Judge:
         """Return who judges candidates by the measured probes of a run."""
         return Judge.of(profile, context, self.prune_speedup, self.margin)
+
+    def judge_from(self, artifacts: ArtifactSet, context: Context) -> Judge:
+        """Return who judges candidates by the probes that the search has left."""
+        profile = read_json(Profile, context.path(artifacts.newest(network="probes", written_as="profile")))
+        return self.judge_of(profile, context)
 
 
 class SearchStage(Stage[SearchConfig]):
@@ -91,17 +96,7 @@ class SearchStage(Stage[SearchConfig]):
         probes = context.store(path, network="probes", format="profile", made_by=self.name, notes=notes)
         if chosen is None:
             return artifacts.add(probes)
-        write_json(chosen.spec, context.folder / "choice.json")
-        choice = context.store(
-            context.folder / "choice.json",
-            network="distilled",
-            format="choice",
-            made_by=self.name,
-            parents=(probes.key,),
-            figures=(chosen.latency,),
-            notes={"choice": chosen.text()},
-        )
-        return artifacts.add(probes, choice)
+        return artifacts.add(probes, stored(chosen, chosen.text(), self.name, context, parents=(probes.key,)))
 
     def _refuse_hopeless(self, judge: Judge, smallest: Candidate, table: Feasibility, context: Context) -> None:
         """Raise BudgetError when training cannot change the verdict; a guess about another machine proves nothing.

@@ -22,12 +22,11 @@ from edgekd.distill.lesson import Lesson
 from edgekd.distill.teach import TeachConfig, refuse_unknown, teach
 from edgekd.models.build import build
 from edgekd.models.kernels import macs
-from edgekd.profile import Profile
 from edgekd.recipe import ModelSpec
 from edgekd.schema import Field, Schema, digest_of, read_json, write_json
 from edgekd.search import executor, sampler
 from edgekd.search.candidate import Candidate, candidate
-from edgekd.search.choice import Judge, Row, in_words, refuse_out_of_place
+from edgekd.search.choice import Judge, Row, in_words, refuse_out_of_place, stored
 from edgekd.search.course import Course, Score, error_alone
 from edgekd.search.executor import Job
 from edgekd.search.front import nondominated
@@ -123,9 +122,8 @@ class TrialsStage(Stage[TrialsConfig]):
 
     def run(self, artifacts: ArtifactSet, context: Context) -> ArtifactSet:
         """Try networks until as many are known as were asked for, and choose."""
-        profile = read_json(Profile, context.path(artifacts.newest(network="probes", written_as="profile")))
         search = SearchConfig.of(context.recipe)
-        fitting = _Fitting(search.space_of(context), search.judge_of(profile, context), context)
+        fitting = _Fitting(search.space_of(context), search.judge_from(artifacts, context), context)
         largest = fitting.points[-1]  # what the search would choose is the first to be tried
         asks = self._sampler(fitting.grid, context.recipe.seed)
         wanted = min(self.config.count, len(fitting.points))
@@ -162,15 +160,7 @@ class TrialsStage(Stage[TrialsConfig]):
         best = min(range(len(told)), key=lambda k: (told[k].score.error_percent, told[k].row.macs))
         table = Trials(sampler=self.config.sampler, within=len(fitting.points), trials=told, chosen=best)
         write_json(table, context.folder / TABLE)
-        write_json(told[best].row.spec, context.folder / "choice.json")
-        return context.store(
-            context.folder / "choice.json",
-            network="distilled",
-            format="choice",
-            made_by=self.name,
-            figures=(told[best].row.latency,),
-            notes={"choice": table.text()},
-        )
+        return stored(told[best].row, table.text(), self.name, context)
 
 
 def score_of(spec: ModelSpec, artifacts: ArtifactSet, context: Context, config: TrialsConfig) -> Score:

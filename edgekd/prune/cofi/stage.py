@@ -25,7 +25,7 @@ from edgekd.prune.keeping import keep, newest_float
 from edgekd.prune.schedule import percent
 from edgekd.prune.trial import prunable
 from edgekd.schema import Schema
-from edgekd.stage import Context, Stage
+from edgekd.stage import Context, Stage, refuse_rivals
 from edgekd.train import checkpoint, data
 from edgekd.train.augment import augmentation
 from edgekd.train.batches import AugmentedBatches
@@ -52,8 +52,7 @@ class CofiStage(Stage[CofiConfig]):
     def requires(self, artifacts: ArtifactSet, context: Context) -> None:
         """Refuse another stage that prunes, and unknown options of the training after the cut."""
         del artifacts
-        if "prune" in context.recipe.stages:
-            raise UsageError("the stages 'cofi' and 'prune' each make the pruned network; leave one of them out")
+        refuse_rivals(self.name, ("prune",), "make the pruned network", context)
         config, samples = self.config, len(data.load(context.recipe.data).train)
         if "batch" in config.model_fields_set and config.batch > samples:
             raise UsageError(

@@ -19,7 +19,7 @@ from edgekd.prune.multiplex.imitation import Imitation
 from edgekd.prune.multiplex.network import groups, multiplexed
 from edgekd.prune.schedule import percent
 from edgekd.schema import Schema, digest_of
-from edgekd.stage import Context, Stage
+from edgekd.stage import Context, Stage, refuse_rivals
 from edgekd.train import checkpoint, data
 from edgekd.train.augment import augmentation
 from edgekd.train.batches import AugmentedBatches
@@ -44,11 +44,7 @@ class MultiplexStage(Stage[MultiplexConfig]):
     def requires(self, artifacts: ArtifactSet, context: Context) -> None:
         """Refuse stages that do not go with it, an unknown optimizer, and a network that is known and will not do."""
         del artifacts
-        for other in ("prune", "cofi"):
-            if other in context.recipe.stages:
-                raise UsageError(
-                    f"the stages 'multiplex' and '{other}' each make the pruned network; leave one of them out"
-                )
+        refuse_rivals(self.name, ("prune", "cofi"), "make the pruned network", context)
         if "quantize" in context.recipe.stages:
             raise UsageError(
                 "the stage 'quantize' rounds the weights of every layer by what this layer multiplies, and those that "

@@ -66,11 +66,11 @@ class CostTable:
 
 def cost_table(skeleton: Skeleton, judge: Judge, input_shape: tuple[int, int, int], classes: int) -> CostTable:
     """Return the costs of a skeleton's operators under a judge's predictor."""
-    engines = [pair for pair in judge.predictor.pairs if pair[0] in judge.schemes]
+    engines = judge.engines
     whole = candidate("first", skeleton.spec([0] * len(skeleton.edges)), input_shape, classes).kernels
     shared = [kernel for kernel in whole if not kernel.name.startswith("blocks.")]
     operators = _kernels(skeleton, input_shape)
-    fixed = [judge.predictor.latency_ms(shared, *engine).value * judge.correction for engine in engines]
+    fixed = judge.each_ms(shared).tolist()
     figures = tuple(
         tuple(
             tuple(

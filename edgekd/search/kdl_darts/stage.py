@@ -8,11 +8,10 @@ from typing import ClassVar
 from edgekd.artifact import Artifact, ArtifactSet
 from edgekd.distill.teach import refuse_unknown
 from edgekd.errors import UsageError
-from edgekd.profile import Profile
-from edgekd.schema import Field, Schema, read_json, write_json
+from edgekd.schema import Field, Schema, write_json
 from edgekd.search.candidate import candidate
 from edgekd.search.cells import CellSpace, Skeleton
-from edgekd.search.choice import Judge, Row, refuse_out_of_place
+from edgekd.search.choice import Judge, Row, refuse_out_of_place, stored
 from edgekd.search.kdl_darts.config import KdlDartsConfig, refuse_unfit
 from edgekd.search.kdl_darts.costs import OperatorCost, cost_table
 from edgekd.search.kdl_darts.rounds import Epoch, Search
@@ -83,8 +82,7 @@ class KdlDartsStage(Stage[KdlDartsConfig]):
     def run(self, artifacts: ArtifactSet, context: Context) -> ArtifactSet:
         """Search, unless nothing could fit, and choose."""
         log.warning("stage 'kdl-darts' is experimental: it has not been shown to beat 'search'; see docs/search.md")
-        profile = read_json(Profile, context.path(artifacts.newest(network="probes", written_as="profile")))
-        judge = SearchConfig.of(context.recipe).judge_of(profile, context)
+        judge = SearchConfig.of(context.recipe).judge_from(artifacts, context)
         dataset = data.load(context.recipe.data)
         width, skeleton = self._skeleton(context)
         costs = cost_table(skeleton, judge, dataset.image_shape, dataset.classes)
@@ -142,15 +140,7 @@ class KdlDartsStage(Stage[KdlDartsConfig]):
     def _chosen(self, result: Result, context: Context) -> Artifact:
         row = result.rounds[-1].row if result.rounds else result.cheapest
         write_json(result, context.folder / "kdl-darts.json")
-        write_json(row.spec, context.folder / "choice.json")
-        return context.store(
-            context.folder / "choice.json",
-            network="distilled",
-            format="choice",
-            made_by=self.name,
-            figures=(row.latency,),
-            notes={"choice": result.text()},
-        )
+        return stored(row, result.text(), self.name, context)
 
 
 def _aim(judge: Judge) -> float:

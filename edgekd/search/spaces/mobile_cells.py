@@ -9,7 +9,7 @@ from typing import Annotated
 from edgekd.models.bottlenecks import Shape
 from edgekd.recipe import ModelSpec
 from edgekd.schema import Field, Schema, field_validator
-from edgekd.search.cells import CellSpace, Edge, Skeleton
+from edgekd.search.cells import CellSpace, Edge, Skeleton, network
 from edgekd.search.space import Axis, Point
 
 _Share = Annotated[float, Field(gt=0, le=4)]
@@ -73,9 +73,8 @@ class MobileCellsSpace(CellSpace):
     def at(self, point: Point) -> ModelSpec:
         """Return the network of these choices."""
         width = self.config.widths[point[0]]
-        cells = [shape._asdict() for _, shape in self._cells(point)]
         stem, head = self.aligned(self.config.stem * width), self.aligned(self.config.head * width)
-        return ModelSpec(name="mobile-cells", options={"stem": stem, "cells": cells, "head": head})
+        return network(stem, (shape for _, shape in self._cells(point)), head)
 
     def macs(self, point: Point) -> float:
         """Return the multiplications of cells and last layer per pixel of the input."""

@@ -12,11 +12,10 @@ import torch
 
 from edgekd.artifact import Artifact, ArtifactSet
 from edgekd.errors import UsageError
-from edgekd.profile import Profile
 from edgekd.recipe import ModelSpec
-from edgekd.schema import Field, Schema, digest_of, read_json, write_json
+from edgekd.schema import Field, Schema, digest_of, write_json
 from edgekd.search.candidate import candidate
-from edgekd.search.choice import Judge, Row, in_words, refuse_out_of_place
+from edgekd.search.choice import Judge, Row, in_words, refuse_out_of_place, stored
 from edgekd.search.stage import SearchConfig
 from edgekd.search.tas.config import TasConfig
 from edgekd.search.tas.cost import Tables
@@ -115,8 +114,7 @@ class TasStage(Stage[TasConfig]):
     def run(self, artifacts: ArtifactSet, context: Context) -> ArtifactSet:
         """Train the logits and choose."""
         log.warning("stage 'tas' is experimental; see docs/search.md for what it has been shown to bring")
-        profile = read_json(Profile, context.path(artifacts.newest(network="probes", written_as="profile")))
-        search = _Search.of(self.config, SearchConfig.of(context.recipe).judge_of(profile, context), context)
+        search = _Search.of(self.config, SearchConfig.of(context.recipe).judge_from(artifacts, context), context)
         images = 0
         if search.shapes.count > 1:
             images = self._train(search, context)
@@ -170,10 +168,10 @@ class _Search:
     @classmethod
     def of(cls, config: TasConfig, judge: Judge, context: Context) -> _Search:
         """Return it for a run; raises UsageError where the recipe has no latency limit."""
-        if judge.limit_ms is None:
+        limit = judge.aim_ms
+        if limit is None:
             raise UsageError("stage tas needs a latency limit; set budget.latency_ms or budget.latency_ratio")
         dataset = data.load(context.recipe.data)
-        limit = judge.limit_ms * judge.margin * judge.prune_speedup
         family = Family.of(dataset.image_shape, dataset.classes)
         space = SearchConfig.of(context.recipe).space_of(context)
         every = Shapes.around(space.choices(), space.config.step)
@@ -239,14 +237,6 @@ def _parts(dataset: DataSet, config: TasConfig, seed: int) -> tuple[Split, Split
 
 def _store(found: Found, context: Context) -> Artifact:
     write_json(found, context.folder / "tas.json")
-    write_json(found.chosen.spec, context.folder / "choice.json")
     if not found.on_limit:
         log.warning("tas: no network of the candidates costs what it may; taken was %s", found.chosen.text())
-    return context.store(
-        context.folder / "choice.json",
-        network="distilled",
-        format="choice",
-        made_by=TasStage.name,
-        figures=(found.chosen.latency,),
-        notes={"choice": found.text()},
-    )
+    return stored(found.chosen, found.text(), TasStage.name, context)
