@@ -156,7 +156,9 @@ class DistillStage(Stage[DistillConfig]):
 
     def _student(self, artifacts: ArtifactSet, context: Context) -> ModelSpec:
         if self.config.student == "auto":
-            return read_json(ModelSpec, context.path(artifacts.newest(written_as="choice")))
+            path = context.path(artifacts.newest(written_as="choice"))
+            chosen = read_json(ModelSpec, path)
+            return chosen if chosen.weights is None else chosen.replace(weights=str(path.parent / chosen.weights))
         return self.config.student
 
     def _parents(self, artifacts: ArtifactSet) -> tuple[str, ...]:

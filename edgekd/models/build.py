@@ -52,6 +52,19 @@ def build(spec: ModelSpec, input_shape: tuple[int, ...], classes: int) -> nn.Mod
     return module
 
 
+def outline(spec: ModelSpec, input_shape: tuple[int, ...], classes: int) -> nn.Module:
+    """Return the module of a built-in network on torch's meta device: shapes and modules without any weights.
+
+    Raises UsageError for a factory, whose code may need real tensors, for an unknown name and for wrong options.
+    """
+    if spec.name is None:
+        raise UsageError(f"only built-in networks have an outline, and '{spec.factory}' is a factory", spec.factory)
+    family = NETWORKS.get(spec.name)
+    network = family(from_mapping(family.Config, spec.options, f"options of model '{spec.name}'"))
+    with torch.device("meta"):
+        return network.build(input_shape, classes)
+
+
 def _refuse_huge(network: Network, title: str, input_shape: tuple[int, ...], classes: int) -> None:
     """Raise UsageError for options that would fill the memory, before anything is allocated."""
     with torch.device("meta"):

@@ -13,7 +13,7 @@ from edgekd.pipeline.stages import STAGES
 from edgekd.recipe import ModelSpec
 from edgekd.schema import Field, Schema, read_json, write_json
 from edgekd.search.choice import Feasibility
-from edgekd.search.trials import TABLE, Trials
+from edgekd.search.tried import TABLE, Trials
 from edgekd.stage import Progress, Stage
 from edgekd.train.stage import TeacherStage
 

@@ -20,6 +20,7 @@ from edgekd.recipe import Recipe, Source
 from edgekd.schema import Schema, from_mapping
 from edgekd.search.kdl_darts.stage import KdlDartsStage
 from edgekd.search.stage import SearchStage
+from edgekd.search.supernet.stage import SupernetStage
 from edgekd.search.tas.stage import TasStage
 from edgekd.search.trials import TrialsStage
 from edgekd.stage import Context, Stage
@@ -31,6 +32,7 @@ STAGES: tuple[type[Stage[Any]], ...] = (
     SearchStage,  # measures a handful of untrained engines, chooses the student's size; refuses before any training
     TeacherStage,  # the network that is to be compressed: trained once, or loaded
     TrialsStage,  # trains several students for a while, and chooses again among those that fit
+    SupernetStage,  # or: trains all networks of a space at once, and chooses by their answers (experimental)
     TasStage,  # or: descends to widths and depth that cost what they may, and chooses those (experimental)
     KdlDartsStage,  # or: chooses every cell by gradient, under the teacher and the target's costs (experimental)
     DistillStage,  # trains the student under the teacher

@@ -21,7 +21,7 @@ from edgekd.schema import Field, Schema, write_json
 from edgekd.search.candidate import Candidate, narrowest
 from edgekd.stage import Context, refuse_rivals
 
-CHOOSING = ("trials", "tas", "kdl-darts")
+CHOOSING = ("trials", "supernet", "tas", "kdl-darts")
 """Stages that choose anew what the search has chosen; a recipe has one of them at most."""
 
 
@@ -182,10 +182,20 @@ def refuse_out_of_place(stage: str, losses: object, artifacts: ArtifactSet, cont
         )
 
 
-def stored(chosen: Row, why: str, made_by: str, context: Context, parents: tuple[str, ...] = ()) -> Artifact:
-    """Write the choice of a student into the stage's folder, and return its artifact."""
+def stored(  # noqa: PLR0917 - what is known of a choice
+    chosen: Row,
+    why: str,
+    made_by: str,
+    context: Context,
+    parents: tuple[str, ...] = (),
+    weights: str | None = None,
+) -> Artifact:
+    """Write the choice of a student into the stage's folder, and return its artifact.
+
+    `weights` is a file of that folder, by its name, with which the student begins.
+    """
     path = context.folder / "choice.json"
-    write_json(chosen.spec, path)
+    write_json(chosen.spec.replace(weights=weights), path)
     return context.store(
         path,
         network="distilled",

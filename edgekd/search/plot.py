@@ -6,7 +6,7 @@ import importlib
 from pathlib import Path
 
 from edgekd.errors import UsageError
-from edgekd.search.trials import Trials
+from edgekd.search.tried import Trials
 
 SUFFIXES = (".svg", ".png", ".pdf")
 

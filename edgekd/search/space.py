@@ -60,6 +60,14 @@ class Space(ABC):
     def macs(self, point: Point) -> float:
         """Return about how much a network multiplies, in any unit; first and last layer may be left out."""
 
+    def rows(self, point: Point) -> tuple[int, ...]:
+        """Return how many of a network's `blocks` stand in each of its rows, from front to back; () without rows.
+
+        Networks that share weights do so row by row: a shallower one has the first blocks of every row.
+        """
+        del point
+        return ()
+
     def distinct(self) -> list[Point]:
         """Return one point for every network of the space, by growing multiplications."""
         found = sorted(points(self.axes()), key=lambda point: (self.macs(point), point))

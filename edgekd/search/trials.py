@@ -8,31 +8,28 @@ Several are trained side by side where there are several workers.
 from __future__ import annotations
 
 import logging
-import math
 import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any, ClassVar
 
-import numpy as np
 import torch
 
 from edgekd.artifact import Artifact, ArtifactSet
 from edgekd.distill.lesson import Lesson
 from edgekd.distill.teach import TeachConfig, refuse_unknown, teach
 from edgekd.models.build import build
-from edgekd.models.kernels import macs
 from edgekd.recipe import ModelSpec
 from edgekd.schema import Field, Schema, digest_of, read_json, write_json
 from edgekd.search import executor, sampler
-from edgekd.search.candidate import Candidate, candidate
-from edgekd.search.choice import Judge, Row, in_words, refuse_out_of_place, stored
+from edgekd.search.choice import in_words, refuse_out_of_place, stored
 from edgekd.search.course import Course, Score, error_alone
 from edgekd.search.executor import Job
-from edgekd.search.front import nondominated
+from edgekd.search.fitting import Fitting
 from edgekd.search.sampler import Grid, Sampler
-from edgekd.search.space import Point, Space
+from edgekd.search.space import Point
 from edgekd.search.stage import SearchConfig
+from edgekd.search.tried import TABLE, Trials
 from edgekd.stage import Context, Progress, Stage
 from edgekd.train import data
 from edgekd.train.judging import judged
@@ -41,8 +38,6 @@ log = logging.getLogger("edgekd")
 
 CACHED = "trials"
 """The folder of the cache that keeps scores."""
-TABLE = "trials.json"
-"""In the stage's folder: all that were tried."""
 
 
 class TrialsConfig(TeachConfig):
@@ -70,41 +65,6 @@ class TrialsConfig(TeachConfig):
         return self.count
 
 
-class Trial(Schema):
-    """One network that was tried within the limit."""
-
-    row: Row
-    score: Score
-
-    def text(self) -> str:
-        """Return the trial in one line."""
-        return f"{100 - self.score.error_percent:.2f} % right: {self.row.text()}"
-
-
-class Trials(Schema):
-    """All that were tried, in the order they were proposed, and the one that was chosen."""
-
-    sampler: str
-    within: int = Field(description="networks of the space that are predicted to be within the limit")
-    trials: tuple[Trial, ...]
-    chosen: int = Field(description="position of the chosen one")
-
-    @property
-    def front(self) -> tuple[int, ...]:
-        """Return the positions of those that no other one beats in latency and error, by growing latency."""
-        costs = [(trial.row.latency.value, trial.score.error_percent) for trial in self.trials]
-        return tuple(int(position) for position in nondominated(np.array(costs)))
-
-    def text(self) -> str:
-        """Return the result in one line."""
-        best, first = self.trials[self.chosen], self.trials[0]
-        return (
-            f"{len(self.trials)} of {self.within} networks within the limit tried (sampler {self.sampler}): "
-            f"{best.row.text()}, {100 - best.score.error_percent:.2f} % right after a short training; "
-            f"the largest one {100 - first.score.error_percent:.2f} %"
-        )
-
-
 class TrialsStage(Stage[TrialsConfig]):
     """Chooses the student by what it learns, among those that fit: a new choice in place of the search's."""
 
@@ -123,7 +83,7 @@ class TrialsStage(Stage[TrialsConfig]):
     def run(self, artifacts: ArtifactSet, context: Context) -> ArtifactSet:
         """Try networks until as many are known as were asked for, and choose."""
         search = SearchConfig.of(context.recipe)
-        fitting = _Fitting(search.space_of(context), search.judge_from(artifacts, context), context)
+        fitting = Fitting(search.space_of(context), search.judge_from(artifacts, context), context)
         largest = fitting.points[-1]  # what the search would choose is the first to be tried
         asks = self._sampler(fitting.grid, context.recipe.seed)
         wanted = min(self.config.count, len(fitting.points))
@@ -154,13 +114,11 @@ class TrialsStage(Stage[TrialsConfig]):
     def _executor(self) -> executor.Executor:
         return executor.create(self.config.executor, self.config.executor_options, self.config.workers)
 
-    def _chosen(self, tried: dict[Point, Score], fitting: _Fitting, context: Context) -> Artifact:
-        """Return the choice: the most accurate network, of equals the cheapest; beside it the table of all."""
-        told = tuple(Trial(row=fitting.row(point), score=score) for point, score in tried.items())
-        best = min(range(len(told)), key=lambda k: (told[k].score.error_percent, told[k].row.macs))
-        table = Trials(sampler=self.config.sampler, within=len(fitting.points), trials=told, chosen=best)
+    def _chosen(self, tried: dict[Point, Score], fitting: Fitting, context: Context) -> Artifact:
+        """Return the choice; beside it the table of all that were tried."""
+        table = Trials.of(tried, fitting, self.config.sampler)
         write_json(table, context.folder / TABLE)
-        return stored(told[best].row, table.text(), self.name, context)
+        return stored(table.trials[table.chosen].row, table.text(), self.name, context)
 
 
 def score_of(spec: ModelSpec, artifacts: ArtifactSet, context: Context, config: TrialsConfig) -> Score:
@@ -180,37 +138,3 @@ def score_of(spec: ModelSpec, artifacts: ArtifactSet, context: Context, config: 
     write_json(score, kept)
     shutil.rmtree(place / "training")
     return score
-
-
-class _Fitting:
-    """The networks of a space that are predicted to be within the limit, by growing cost; the cheapest where none is.
-
-    Several points may be the same network; only the first of them counts.
-    """
-
-    def __init__(self, space: Space, judge: Judge, context: Context) -> None:
-        dataset = data.load(context.recipe.data)
-        shape, classes = dataset.image_shape, dataset.classes
-        most = macs(candidate("teacher", context.recipe.model, shape, classes).kernels)
-        self._judge, self._found = judge, dict[Point, Candidate]()
-        by_cost = space.distinct()
-        with context.progress.task("size up the students", len(by_cost)) as advance:
-            for point in by_cost:
-                self._found[point] = candidate("student", space.at(point), shape, classes)
-                advance(1)
-        affordable = [point for point, one in self._found.items() if macs(one.kernels) <= most]
-        self.points = [point for point in affordable if self.row(point).fits] or by_cost[:1]
-        """By growing cost."""
-        self.grid = Grid(space.axes(), frozenset(self.points).__contains__)
-
-    def spec(self, point: Point) -> ModelSpec:
-        """Return a network of the space."""
-        return self._found[point].spec
-
-    def row(self, point: Point) -> Row:
-        """Return what a network is predicted to cost."""
-        return self._judge.row("tried", self._found[point])
-
-    def both_costs(self, point: Point, score: Score) -> tuple[float, ...]:
-        """Return the logarithm of a network's predicted latency, and its error."""
-        return math.log(self.row(point).latency.value), score.error_percent

@@ -17,7 +17,7 @@ def load(**stages: object) -> recipe.Recipe:
 
 def test_the_order_is_fixed_and_three_stages_always_run() -> None:
     assert [kind.name for kind in STAGES] == [
-        *("search", "teacher", "trials", "tas", "kdl-darts", "distill"),
+        *("search", "teacher", "trials", "supernet", "tas", "kdl-darts", "distill"),
         *("prune", "cofi", "multiplex", "sparsify", "quantize", "export", "measure"),
     ]
     assert [stage.name for stage in configured(load(quantize={}, distill={}))] == [

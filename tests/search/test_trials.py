@@ -19,16 +19,16 @@ from edgekd import cache
 from edgekd.artifact import ArtifactSet
 from edgekd.errors import UsageError
 from edgekd.pipeline.stages import configured
-from edgekd.profile import EngineRecord, Profile
 from edgekd.recipe import ModelSpec
-from edgekd.schema import read_json, write_json
+from edgekd.schema import read_json
 from edgekd.search import trials
-from edgekd.search.candidate import candidate
 from edgekd.search.sampler import Sampler
 from edgekd.search.space import Point
-from edgekd.search.trials import Trials, TrialsStage
+from edgekd.search.trials import TrialsStage
+from edgekd.search.tried import Trials
 from edgekd.stage import Context
 from tests.distill.tiny_run import context, with_teacher
+from tests.search.measured import probes
 
 TEACHER = {"name": "resnet", "options": {"depth": 8, "channels": [16, 32, 48]}}
 SEARCH = {"space_options": {"depths": [8], "multipliers": [0.25, 0.5, 1.0], "growths": [1.0, 1.5, 2.0]}, "margin": 1}
@@ -38,36 +38,6 @@ TRIALS = {"count": 3, "epochs": 2, "batch": 32, "learning_rate": 0.05, "losses":
 def run_in(root: Path, stage: str, limit: float = 1.0, **stages: object) -> Context:
     plain = {"search": SEARCH, "teacher": {}, "trials": TRIALS, "distill": {}, **stages}
     return context(root, stage, model=TEACHER, stages=plain, budget={"latency_ratio": limit})
-
-
-def probes(run: Context) -> ArtifactSet:
-    """Return a profile in which a million multiplications take a millisecond."""
-    records = []
-    for name, widths in (("teacher", [16, 32, 48]), ("a", [16, 16, 16]), ("b", [16, 16, 64]), ("c", [32, 16, 32])):
-        spec = ModelSpec(name="resnet", options={"depth": 8, "channels": widths})
-        found = candidate(name, spec, (1, 12, 12), 4)
-        ms = 0.01 + sum(kernel.macs for kernel in found.kernels) / 1e6
-        for scheme, runtime in (("fp32", "openvino"), ("u8w8", "openvino")):
-            records.append(
-                EngineRecord(
-                    network=name,
-                    scheme=scheme,
-                    runtime=runtime,
-                    digest=name,
-                    operating_point=run.recipe.budget.operating_point,
-                    per_process={f"latency_ms_p{run.recipe.budget.percentile:g}": (ms,) * 3},
-                    kernels=found.kernels,
-                )
-            )
-    path = run.run_folder / "probes.json"
-    write_json(Profile(target=run.target.name, origin="device", machine={}, records=tuple(records)), path)
-    write_json(ModelSpec(name="resnet"), run.run_folder / "choice.json")
-    return ArtifactSet(
-        artifacts=(
-            run.store(path, network="probes", format="profile", made_by="search"),
-            run.store(run.run_folder / "choice.json", network="distilled", format="choice", made_by="search"),
-        )
-    )
 
 
 def tried(run: Context, artifacts: ArtifactSet, **options: object) -> tuple[Trials, ModelSpec, ArtifactSet]:

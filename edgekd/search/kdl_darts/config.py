@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Self
 
-from edgekd.distill.loss import create
 from edgekd.distill.teach import TeachConfig
-from edgekd.errors import UsageError
 from edgekd.schema import Field, model_validator
 
 
@@ -43,16 +41,3 @@ class KdlDartsConfig(TeachConfig):
     def again(self) -> Self:
         """Return how the training goes on after lambda2 was raised."""
         return self.replace(epochs=self.round_epochs, resting_epochs=0)
-
-
-def refuse_unfit(config: KdlDartsConfig) -> None:
-    """Raise UsageError for options of a training that mean nothing where alphas move beside the weights."""
-    if config.ema is not None or config.patience is not None or config.compile != "never":
-        raise UsageError("stage kdl-darts: ema, patience and compile are not for a super network; leave them out")
-    for name, loss in create(config.losses).items():
-        if loss.needs or loss.state_dict():
-            raise UsageError(
-                f"stage kdl-darts: loss '{name}' looks inside networks or counts its steps, and the alphas need one "
-                "that only compares logits, such as logits-kl or dist",
-                name,
-            )

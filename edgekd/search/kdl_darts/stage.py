@@ -12,9 +12,10 @@ from edgekd.schema import Field, Schema, write_json
 from edgekd.search.candidate import candidate
 from edgekd.search.cells import CellSpace, Skeleton
 from edgekd.search.choice import Judge, Row, refuse_out_of_place, stored
-from edgekd.search.kdl_darts.config import KdlDartsConfig, refuse_unfit
+from edgekd.search.kdl_darts.config import KdlDartsConfig
 from edgekd.search.kdl_darts.costs import OperatorCost, cost_table
 from edgekd.search.kdl_darts.rounds import Epoch, Search
+from edgekd.search.sharing import refuse_inner_losses, refuse_one_networks_options
 from edgekd.search.stage import SearchConfig
 from edgekd.stage import Context, Stage
 from edgekd.train import data
@@ -75,7 +76,8 @@ class KdlDartsStage(Stage[KdlDartsConfig]):
     def requires(self, artifacts: ArtifactSet, context: Context) -> None:
         """Need the search's probes and a space of cells, a limit, a teacher, and losses that exist."""
         refuse_unknown(self.config)
-        refuse_unfit(self.config)
+        refuse_one_networks_options(self.name, self.config)
+        refuse_inner_losses(self.name, self.config)
         refuse_out_of_place(self.name, self.config.losses, artifacts, context)
         self._skeleton(context)
 

@@ -86,6 +86,11 @@ class MobileCellsSpace(CellSpace):
             total += (kernel**2 + outputs) * hidden * pixels
         return total + outputs * self.aligned(self.config.head * self.config.widths[point[0]]) * pixels
 
+    def rows(self, point: Point) -> tuple[int, ...]:
+        """Return the cells of each row."""
+        depth = self.config.depths[point[1]]
+        return tuple(sum(number / row.repeats < depth for number in range(row.repeats)) for row in self.config.rows)
+
     @property
     def widest(self) -> float:
         """Return the largest width."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import cached_property
 from typing import Annotated, Any
 
-from edgekd.models.bottlenecks import rounded, stages
+from edgekd.models.bottlenecks import Stage, rounded, stages
 from edgekd.models.network import NETWORKS
 from edgekd.recipe import ModelSpec
 from edgekd.schema import Field, from_mapping
@@ -43,9 +43,8 @@ class MobileNetV2Space(Space):
     def macs(self, point: Point) -> float:
         """Return the multiplications of the bottlenecks per pixel of the input."""
         options = self._options(point)
-        size = options["width"], options["depth"], options["expansion"], options["channel_step"]
         total, inputs, pixels = 0.0, rounded(32 * options["width"], options["channel_step"]), 1.0
-        for channels, repeats, stride, expansion in stages(*size):
+        for channels, repeats, stride, expansion in self._stages(point):
             for number in range(repeats):
                 hidden = inputs * expansion
                 expanding = inputs * hidden * pixels if expansion > 1 else 0
@@ -53,6 +52,14 @@ class MobileNetV2Space(Space):
                 total += expanding + (9 + channels) * hidden * pixels
                 inputs = channels
         return total + inputs * rounded(options["head"] * options["width"], options["channel_step"]) * pixels
+
+    def rows(self, point: Point) -> tuple[int, ...]:
+        """Return the bottlenecks of each stage."""
+        return tuple(stage.repeats for stage in self._stages(point))
+
+    def _stages(self, point: Point) -> list[Stage]:
+        options = self._options(point)
+        return stages(options["width"], options["depth"], options["expansion"], options["channel_step"])
 
     def _options(self, point: Point) -> dict[str, Any]:
         config, teacher = self.config, self._of_teacher

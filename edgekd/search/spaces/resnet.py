@@ -64,6 +64,10 @@ class ResNetSpace(Space):
             inputs = width
         return total
 
+    def rows(self, point: Point) -> tuple[int, ...]:
+        """Return the blocks of each stage."""
+        return ((self._shape(point)[0] - 2) // 6,) * 3
+
     def _shape(self, point: Point) -> tuple[int, tuple[int, ...]]:
         multiplier, growth = self.config.multipliers[point[1]], self.config.growths[point[2]]
         _, channels = self._of_teacher

@@ -41,7 +41,7 @@ class Shapes:
         Widths are multiples of the step; stages of one network may have different numbers of blocks.
         """
         options = [spec.options for spec in specs]
-        depths = [(one["depth"] - 2) // 6 for one in options]
+        depths = [blocks for one in options for blocks in one.get("blocks") or [(one["depth"] - 2) // 6]]
         reach = [[one["channels"][stage] for one in options] for stage in range(STAGES)]
         widths = [range(-(-min(seen) // step) * step, max(seen) + 1, step) for seen in reach]
         return cls(tuple(map(tuple, widths)), (tuple(range(min(depths), max(depths) + 1)),) * STAGES)

@@ -16,6 +16,7 @@ from edgekd.recipe import ModelSpec
 from edgekd.schema import Field, Schema, digest_of, write_json
 from edgekd.search.candidate import candidate
 from edgekd.search.choice import Judge, Row, in_words, refuse_out_of_place, stored
+from edgekd.search.sharing import refuse_one_networks_options
 from edgekd.search.stage import SearchConfig
 from edgekd.search.tas.config import TasConfig
 from edgekd.search.tas.cost import Tables
@@ -31,7 +32,6 @@ from edgekd.train.batches import AugmentedBatches
 from edgekd.train.dataset import DataSet, Split
 from edgekd.train.loop import train
 from edgekd.train.optimizer import chosen
-from edgekd.train.parallel import peers
 from edgekd.train.task import task_called
 
 log = logging.getLogger("edgekd")
@@ -95,15 +95,7 @@ class TasStage(Stage[TasConfig]):
     def _refuse_options(self, context: Context) -> None:
         config, dataset = self.config, data.load(context.recipe.data)
         chosen(config)
-        told = {"ema": config.ema, "patience": config.patience, "compile": config.compile == "auto" or None}
-        wrong = [name for name, value in told.items() if value is not None]
-        if wrong:
-            raise UsageError(
-                f"stages.tas.{wrong[0]} keeps the weights of one network, and here many share them; leave it out",
-                wrong[0],
-            )
-        if peers().size > 1:
-            raise UsageError("stage tas searches in one process; start it without torchrun")
+        refuse_one_networks_options(self.name, config)
         few = min(len(part) for part in _parts(dataset, config, context.recipe.seed))
         if few < 2 or ("batch" in config.model_fields_set and config.batch > few):
             raise UsageError(

@@ -1,0 +1,116 @@
+"""One set of weights for all networks of a space: of every tensor a network takes the first channels."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from edgekd.errors import UsageError
+from edgekd.models.build import outline
+from edgekd.recipe import ModelSpec
+from edgekd.search.candidate import untrained
+from edgekd.search.space import Point, Space
+
+_BLOCKS = "blocks"
+"""What a family calls the modules that stand in rows."""
+
+
+class SharedWeights(nn.Module):
+    """Tensors as large as the largest network needs them; the networks of a space are views of them.
+
+    Two networks share a layer that stands at the same place of the same row. Of its channels the narrower one has the
+    first, of its kernel the smaller one the middle (Cai et al. 2020, 'Once-for-All', arXiv 1908.09791; without their
+    transformation of kernels). BatchNorms share scale and shift, never statistics: while shared weights are trained,
+    every network goes by those of the batch at hand.
+    """
+
+    def __init__(self, space: Space, points: Sequence[Point], input_shape: tuple[int, int, int], classes: int) -> None:
+        """Make room for the networks at some points, by growing cost; weights follow torch's global seed.
+
+        Raises UsageError where layers of one place differ in more than size, or a network is a factory's.
+        """
+        super().__init__()
+        self._space, self.points, self._shape, self._classes = space, tuple(points), input_shape, classes
+        sizes: dict[str, tuple[int, ...]] = {}
+        for point in points:
+            for name, shared, own in self._layout(point)[1]:
+                known = sizes.setdefault(shared, own)
+                if len(known) != len(own):
+                    raise UsageError(
+                        f"the networks of this space cannot share weights: '{name}' of {_words(space.at(point))} has "
+                        f"shape {own}, in its place another one has {known}; try them out with the stage 'trials'"
+                    )
+                sizes[shared] = tuple(map(max, known, own))
+        self.tensors = nn.ParameterDict({name: _first_values(name, size) for name, size in sorted(sizes.items())})
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return what the dearest network answers, (N, classes) logits."""
+        return self.through(self.points[-1], x)
+
+    def through(self, point: Point, x: Tensor) -> Tensor:
+        """Return what the network at a point answers to a batch, by the batch's own statistics."""
+        module, layout = self._layout(point)
+        parts = {name: self._part(shared, own) for name, shared, own in layout}
+        answer: Tensor = functional_call(module, parts, (x,))
+        return answer
+
+    @torch.no_grad()
+    def network(self, point: Point) -> nn.Module:
+        """Return the network at a point with a copy of its weights; its BatchNorms have no statistics yet."""
+        module = untrained(self._space.at(point), self._shape, self._classes)
+        own = dict(module.named_parameters())
+        for name, shared, size in self._layout(point)[1]:
+            own[name].copy_(self._part(shared, size))
+        return module
+
+    def _part(self, shared: str, size: tuple[int, ...]) -> Tensor:
+        whole = self.tensors[shared]
+        middle = [(most - least) // 2 if axis >= 2 else 0 for axis, (most, least) in enumerate(zip(whole.shape, size))]
+        return whole[tuple(slice(start, start + length) for start, length in zip(middle, size, strict=True))]
+
+    def _layout(self, point: Point) -> tuple[nn.Module, list[tuple[str, str, tuple[int, ...]]]]:
+        """Return the module at a point without weights, and each parameter's name, shared name and shape."""
+        module = outline(self._space.at(point), self._shape, self._classes).train()
+        for norm in module.modules():
+            if isinstance(norm, nn.BatchNorm2d):
+                norm.running_mean = norm.running_var = norm.num_batches_tracked = None
+        names = dict(_shared_names(module, self._space.rows(point)))
+        return module, [(name, names[name], tuple(p.shape)) for name, p in module.named_parameters()]
+
+
+def _shared_names(module: nn.Module, rows: Sequence[int]) -> Iterator[tuple[str, str]]:
+    """Yield for every parameter the name of the tensor it is a part of.
+
+    Blocks are numbered row by row. Any other sequence is counted from its end, where layers that may be left out, such
+    as the expansion of a bottleneck, stand in front.
+    """
+    sizes = {path: len(part) for path, part in module.named_modules() if isinstance(part, nn.Sequential)}
+    places = [f"row{row}-{number}" for row, count in enumerate(rows) for number in range(count)]
+    for name, _ in module.named_parameters():
+        told, parts = [], name.split(".")
+        for depth, part in enumerate(parts):
+            parent = ".".join(parts[:depth])
+            if parent == _BLOCKS and places:
+                told.append(places[int(part)])
+            else:
+                told.append(str(int(part) - sizes[parent]) if parent in sizes else part)
+        yield name, "/".join(told)
+
+
+def _first_values(name: str, size: tuple[int, ...]) -> nn.Parameter:
+    """Return kernels as He et al. 2015 begin, matrices as torch does, norms as the identity and no bias."""
+    tensor = torch.zeros(size)
+    if len(size) > 2:
+        nn.init.kaiming_normal_(tensor, mode="fan_out", nonlinearity="relu")
+    elif len(size) == 2:
+        nn.init.kaiming_uniform_(tensor, a=5**0.5)
+    elif name.endswith("weight"):
+        nn.init.ones_(tensor)
+    return nn.Parameter(tensor)
+
+
+def _words(spec: ModelSpec) -> str:
+    return f"{spec.name} {spec.options}"
