@@ -27,12 +27,12 @@ from tests.distill.tiny_run import context, with_teacher
 from tests.search.measured import probes
 
 TEACHER = {"name": "resnet", "options": {"depth": 14, "channels": [16, 32, 48]}}
-SEARCH = {"space": "resnet-stages", "space_options": {"widths": [0.5, 1.0]}, "margin": 1}
-OPTIONS: dict[str, Any] = {"epochs": 3, "batch": 32, "losses": {}, "count": 12, "calibration": 64}
+SEARCH = {"space": "resnet-stages", "space_options": {"widths": [0.34, 0.67, 1.0]}, "margin": 1}
+OPTIONS: dict[str, Any] = {"epochs": 3, "batch": 32, "learning_rate": 0.1, "losses": {}, "count": 12, "calibration": 64}
 SHAPE = (1, 16, 16)
 
 
-def run_in(root: Path, stage: str, limit: float = 0.5, **stages: object) -> Context:
+def run_in(root: Path, stage: str, limit: float = 1.3, **stages: object) -> Context:
     plain = {"search": SEARCH, "teacher": {}, "supernet": OPTIONS, "distill": {}, **stages}
     return context(root, stage, model=TEACHER, stages=plain, budget={"latency_ratio": limit})
 
@@ -146,7 +146,7 @@ def test_another_limit_and_a_correction_train_nothing(
     monkeypatch.setattr(Sandwich, "forward", refuse)
     again = run_in(root, "supernet-3")
     assert chosen(again, probes(again))[0] == first[0]
-    tighter = run_in(root, "supernet-4", limit=0.25)
+    tighter = run_in(root, "supernet-4", limit=1.0)
     table, choice, _ = chosen(tighter, probes(tighter))
     assert table.within < first[0].within
     assert choice != first[1]

@@ -68,8 +68,9 @@ class SharedWeights(nn.Module):
 
     def _part(self, shared: str, size: tuple[int, ...]) -> Tensor:
         whole = self.tensors[shared]
-        middle = [(most - least) // 2 if axis >= 2 else 0 for axis, (most, least) in enumerate(zip(whole.shape, size))]
-        return whole[tuple(slice(start, start + length) for start, length in zip(middle, size, strict=True))]
+        pairs = enumerate(zip(whole.shape, size, strict=True))
+        starts = [(most - own) // 2 if axis >= 2 else 0 for axis, (most, own) in pairs]
+        return whole[tuple(slice(start, start + own) for start, own in zip(starts, size, strict=True))]
 
     def _layout(self, point: Point) -> tuple[nn.Module, list[tuple[str, str, tuple[int, ...]]]]:
         """Return the module at a point without weights, and each parameter's name, shared name and shape."""
