@@ -70,7 +70,8 @@ class SharedWeights(nn.Module):
         whole = self.tensors[shared]
         pairs = enumerate(zip(whole.shape, size, strict=True))
         starts = [(most - own) // 2 if axis >= 2 else 0 for axis, (most, own) in pairs]
-        return whole[tuple(slice(start, start + own) for start, own in zip(starts, size, strict=True))]
+        part: Tensor = whole[tuple(slice(start, start + own) for start, own in zip(starts, size, strict=True))]
+        return part
 
     def _layout(self, point: Point) -> tuple[nn.Module, list[tuple[str, str, tuple[int, ...]]]]:
         """Return the module at a point without weights, and each parameter's name, shared name and shape."""
