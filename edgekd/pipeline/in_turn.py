@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from edgekd.errors import EdgekdError, UsageError
@@ -83,10 +84,13 @@ def _in_turn(
         def foresee(asked: Request) -> None:
             loop.foresee(asked, progress)
 
+        def worked(asked: Request) -> Outcome:
+            return work(replace(asked, foreseen=True))
+
         _each(several, outcomes, foresee, wrong_usage_stops_all=True)
         several.begin()
         file.unlink(missing_ok=True)  # of a run before this one, which may be interrupted
-        _each(several, outcomes, work)
+        _each(several, outcomes, worked)
         told = Summary.of(several.recipe.title, (outcomes[number] for number in range(len(several.resolved))))
         write_json(told, file)
         return told

@@ -66,7 +66,8 @@ def begun(asked: Request, progress: Progress) -> Iterator[tuple[list[Stage[Any]]
         connection = stack.enter_context(remote(asked.device)) if asked.device is not None else None
         context = context_of(asked, progress, connection)
         stack.enter_context(_shortages_told(context))
-        refuse_early(stages, context, asked.source)
+        if not asked.foreseen:
+            refuse_early(stages, context, asked.source)
         refuse_foreign(asked)
         with alone_in(asked.run_folder):
             clear(asked.run_folder)

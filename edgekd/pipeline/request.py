@@ -38,6 +38,10 @@ class Request:
     """What measures; None: this machine."""
     keeps_choices: bool = False
     """Whether what this run chose by prediction, while the device was not there, stands."""
+    foreseen: bool = False
+    """Whether the stages have been given the chance to refuse early, in this process: that builds engines."""
+    part_of: Path | None = None
+    """Run folder of the run of several targets that this one is a part of."""
     beside: tuple[Path, ...] = ()
     """Run folders of the same run's other targets, from which is taken what is the same for every target."""
 

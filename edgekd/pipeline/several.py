@@ -172,7 +172,7 @@ def _resolved(recipe: str, one: Wanted, place: Path, overrides: tuple[str, ...])
     except TargetError as error:
         return Outcome.of_error(one.name or one.asked, one.asked, error)
     folder = place / found.target.name
-    return replace(found, asked_target=one.asked, run_folder=folder, keeps_choices=one.keeps_choices)
+    return replace(found, asked_target=one.asked, run_folder=folder, part_of=place, keeps_choices=one.keeps_choices)
 
 
 def _refuse_shared_folders(asked: Sequence[Wanted], resolved: Sequence[Request | Outcome], place: Path) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from edgekd.measure.machine import host_target
-from tests.cli.desk import Desk, refused
+from tests.cli.desk import Desk, refused, stages
 
 HOST = str(host_target())
 TWO = ("--target", "host", "--target", "jetson")
@@ -54,6 +54,9 @@ def test_one_folder_holds_a_run_of_one_target_or_of_several(held: Desk) -> None:
     assert held.state() == before
     (held.folder / "other").mkdir()
     (held.folder / "other" / "targets.json").write_text("{}")
+    held.recipe(
+        **stages(search={"student": "teacher", "probes": 1, "processes": 1})
+    )  # with it no engine is built early
     answer = held.give("compress", "--recipe", "mine.yaml", "--run-folder", "other", "--quiet")
     refused(answer, 2, "other holds a run of several targets; give another --run-folder")
     refused(held.give("compress", "--resume", "other"), 2, r"targets\.json.*key 'targets' is missing")

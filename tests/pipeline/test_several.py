@@ -23,7 +23,7 @@ from edgekd.distill.stage import DistillStage
 from edgekd.distill.store import TeacherStore
 from edgekd.errors import EdgekdError, ExportError, UsageError
 from edgekd.measure.machine import host_target
-from edgekd.pipeline import loop
+from edgekd.pipeline import closing, loop, several
 from edgekd.pipeline.request import Request
 from edgekd.pipeline.sharing import Finished
 from edgekd.pipeline.summary import Summary
@@ -176,6 +176,7 @@ def test_an_interrupted_run_goes_on_with_what_is_left_and_nothing_is_trained_twi
     for stage in (TeacherStage, DistillStage):
         monkeypatch.setattr(stage, "run", lambda *_: pytest.fail("it was made before"))
     with monkeypatch.context() as patch:
+        patch.setattr(loop, "foresee", lambda *_: None)
         patch.setattr(loop, "_run", _raise(KeyboardInterrupt()))
         with pytest.raises(click.Abort):
             run("--resume", str(again))
@@ -208,6 +209,7 @@ def test_a_target_that_fails_leaves_the_others_as_they_are(
     error: Exception, code: int, said: str, again: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (again / HOST / "run.json").unlink()
+    monkeypatch.setattr(loop, "foresee", lambda *_: None)
     monkeypatch.setattr(loop, "compress", _raise(error))
     answer = run("--resume", str(again))
     assert answer.return_value == code
@@ -245,6 +247,12 @@ def test_a_device_that_does_not_answer_is_the_outcome_of_its_target(again: Path)
     first, _, second = read_json(Summary, again / "summary.json").targets
     assert (first.status, second.status, second.exit_code) == (report(again / HOST).verdict.status, "failed", 6)
     assert answer.return_value == 6
+
+
+def test_what_is_left_to_do_renews_the_summary_too(place: Path) -> None:
+    wanted = several.wanted(["host", "jetson"], [])
+    part = several.resolve("mine.yaml", wanted, Path("a run"), ()).requests[1]
+    assert closing._left_to_do(part) == "edgekd compress --resume 'a run' --device jetson-orin-nano=user@host"
 
 
 def test_one_target_of_a_run_of_several_is_a_run_like_any_other(again: Path) -> None:
