@@ -128,9 +128,16 @@ class Stage(ABC, Generic[C]):
     """Whether the result depends on the budget, on profiles and on what the last round measured."""
     measures: ClassVar[bool] = False
     """Whether the result depends on the machine that runs the engines."""
+    for_every_target: ClassVar[bool] = False
+    """Whether the result is the same for every target, once the artifacts it is made from are: a run of several targets
+    makes it once."""
 
     def __init__(self, config: C) -> None:
         self.config = config
+
+    def made_from(self, artifacts: ArtifactSet) -> list[Artifact]:
+        """Return the artifacts the result depends on: all of them, but what things cost only where costs are judged."""
+        return [artifact for artifact in artifacts.artifacts if self.judges_cost or artifact.format != "profile"]
 
     def requires(self, artifacts: ArtifactSet, context: Context) -> None:
         """Raise the fitting EdgekdError when the stage cannot succeed; cheap, called before any training."""

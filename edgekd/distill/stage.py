@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import nn
 
-from edgekd.artifact import ArtifactSet
+from edgekd.artifact import Artifact, ArtifactSet
 from edgekd.distill import initialiser, schedule
 from edgekd.distill.initialiser import Initialiser
 from edgekd.distill.reference import is_path, named, refuse_absent
@@ -41,6 +41,12 @@ class DistillStage(Stage[DistillConfig]):
 
     name: ClassVar[str] = "distill"
     Config: ClassVar[type[Schema]] = DistillConfig
+    for_every_target: ClassVar[bool] = True
+
+    def made_from(self, artifacts: ArtifactSet) -> list[Artifact]:
+        """Return teacher and choice; a student the recipe names is the same whatever was chosen."""
+        found = super().made_from(artifacts)
+        return found if self.config.student == "auto" else [a for a in found if a.format != "choice"]
 
     def requires(self, artifacts: ArtifactSet, context: Context) -> None:
         """Need losses that exist, a teacher for them, and a student: one that can be built, or the search's choice."""

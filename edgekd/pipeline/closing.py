@@ -77,7 +77,8 @@ def close(  # noqa: PLR0917
 
 def _left_to_do(asked: Request) -> str:
     """Return the command that does what is left where the device was not at hand."""
-    return f"edgekd compress --resume {shlex.quote(str(asked.run_folder))} --device user@host"
+    folder, whose = (asked.run_folder, "") if asked.part_of is None else (asked.part_of, f"{asked.target.name}=")
+    return f"edgekd compress --resume {shlex.quote(str(folder))} --device {whose}user@host"
 
 
 def _test(engines: list[Engine], baseline: str, context: Context) -> dict[str, tuple[Figure, ...]]:

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import fcntl
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
 from edgekd import recipe as recipes
 from edgekd.errors import UsageError
-from edgekd.pipeline.request import RECIPE, Request
+from edgekd.pipeline.request import RECIPE, TARGET, TARGETS, Request
 from edgekd.recipe import DataSpec, ModelSpec, Recipe
 
 
@@ -15,6 +20,10 @@ def refuse_foreign(asked: Request) -> None:
     they share. A run that has not ended may be mended in any way.
     """
     folder = asked.run_folder
+    if (folder / TARGETS).is_file():
+        raise UsageError(
+            f"{folder} holds a run of several targets; give another --run-folder, or that of one of its targets"
+        )
     if not (folder / RECIPE).is_file():
         return
     try:
@@ -27,6 +36,29 @@ def refuse_foreign(asked: Request) -> None:
             f"{_words(asked.recipe.model)} on {_words(asked.recipe.data)}; give another --run-folder, or delete that "
             "one to start over"
         )
+
+
+def refuse_single(folder: Path) -> None:
+    """Raise UsageError when a folder for several targets holds the run of one."""
+    if (folder / TARGET).is_file():
+        raise UsageError(
+            f"{folder} holds a run of one target, so several have no place there; give another --run-folder"
+        )
+
+
+@contextmanager
+def alone_in(folder: Path) -> Iterator[None]:
+    """Hold a run folder's lock; raises UsageError when another run works there."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError):
+        raise UsageError(f"--run-folder {folder}: a file is in the way; give a folder") from None
+    with (folder / ".lock").open("w") as handle:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UsageError(f"another run works in {folder}; wait for it or give another --run-folder") from None
+        yield
 
 
 def _subject(recipe: Recipe) -> tuple[object, ...]:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import fcntl
 import logging
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
-from pathlib import Path
+from itertools import takewhile
 from typing import Any
 
 import torch
@@ -23,7 +22,7 @@ from edgekd.gate import verdict as gate
 from edgekd.measure import machine
 from edgekd.pipeline import closing
 from edgekd.pipeline.confirmation import confirm
-from edgekd.pipeline.folder import refuse_foreign
+from edgekd.pipeline.folder import alone_in, refuse_foreign
 from edgekd.pipeline.request import RECIPE, TARGET, Request
 from edgekd.pipeline.runner import Runner
 from edgekd.pipeline.stages import configured, refuse_early
@@ -35,6 +34,7 @@ from edgekd.report import Round, RunReport
 from edgekd.schema import read_json, write_json, write_text
 from edgekd.shortage import shortage
 from edgekd.stage import Context, Progress, Stage
+from edgekd.train.stage import TeacherStage
 from edgekd.yaml_file import dump_yaml
 
 log = logging.getLogger("edgekd")
@@ -66,13 +66,25 @@ def begun(asked: Request, progress: Progress) -> Iterator[tuple[list[Stage[Any]]
         connection = stack.enter_context(remote(asked.device)) if asked.device is not None else None
         context = context_of(asked, progress, connection)
         stack.enter_context(_shortages_told(context))
-        refuse_early(stages, context, asked.source)
+        if not asked.foreseen:
+            refuse_early(stages, context, asked.source)
         refuse_foreign(asked)
-        with _alone_in(asked.run_folder):
+        with alone_in(asked.run_folder):
             clear(asked.run_folder)
             clear(context.cache)
             _write_inputs(asked, connection)
-            yield stages, Runner(context, digest_of_subject(context))
+            yield stages, Runner(context, digest_of_subject(context), asked.beside)
+
+
+def foresee(asked: Request, progress: Progress) -> None:
+    """Run what comes before any training, and refuses what cannot be built or cannot fit; `compress` goes on there.
+
+    Raises what the stages raise.
+    """
+    with begun(asked, progress) as (stages, runner):
+        artifacts = ArtifactSet()
+        for stage in takewhile(lambda stage: not isinstance(stage, TeacherStage), stages):
+            artifacts = runner.run(stage, artifacts)
 
 
 def _run(asked: Request, stages: list[Stage[Any]], runner: Runner) -> RunReport:
@@ -170,18 +182,3 @@ def _shortages_told(context: Context) -> Iterator[None]:
         if found is not None:
             raise found from error
         raise
-
-
-@contextmanager
-def _alone_in(folder: Path) -> Iterator[None]:
-    """Hold the run folder's lock; raises UsageError when another run works there."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except (FileExistsError, NotADirectoryError):
-        raise UsageError(f"--run-folder {folder}: a file is in the way; give a folder") from None
-    with (folder / ".lock").open("w") as handle:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise UsageError(f"another run works in {folder}; wait for it or give another --run-folder") from None
-        yield

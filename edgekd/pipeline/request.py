@@ -38,6 +38,12 @@ class Request:
     """What measures; None: this machine."""
     keeps_choices: bool = False
     """Whether what this run chose by prediction, while the device was not there, stands."""
+    foreseen: bool = False
+    """Whether the stages have been given the chance to refuse early, in this process: that builds engines."""
+    part_of: Path | None = None
+    """Run folder of the run of several targets that this one is a part of."""
+    beside: tuple[Path, ...] = ()
+    """Run folders of the same run's other targets, from which is taken what is the same for every target."""
 
     @property
     def elsewhere(self) -> bool:
@@ -67,6 +73,8 @@ class Request:
 
 RECIPE, TARGET = "config.resolved.yaml", "target.yaml"
 """Files of a run folder: what was asked for, so that a run can be taken up again."""
+TARGETS = "targets.json"
+"""In place of the target, in the folder of a run of several: which those are. Each has its own run folder in there."""
 
 
 def resumed(run_folder: Path, device: Device | None = None) -> Request:

@@ -5,34 +5,34 @@ from __future__ import annotations
 import logging
 import shutil
 import time
+from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from edgekd import __version__
 from edgekd.artifact import ArtifactSet, digest_of_path
 from edgekd.errors import UsageError
+from edgekd.pipeline.sharing import RECORD, Finished, copied, own_part
 from edgekd.report import StageLine
-from edgekd.schema import Schema, digest_of, read_json, write_json, write_text
+from edgekd.schema import digest_of, read_json, write_json, write_text
 from edgekd.shortage import shortage
 from edgekd.stage import PREDICTED, Context, Stage
 
 log = logging.getLogger("edgekd")
 
 
-class Finished(Schema):
-    """What is left of a stage that ended well."""
-
-    key: str
-    seconds: float
-    artifacts: ArtifactSet
-
-
 class Runner:
-    """Runs one stage after the other and remembers which ran."""
+    """Runs one stage after the other and remembers which ran.
 
-    def __init__(self, context: Context, subject: str = "") -> None:
+    `beside` are the run folders of the same run's other targets: what is the same for every target and was made for one
+    of them is taken over from there.
+    """
+
+    def __init__(self, context: Context, subject: str = "", beside: Sequence[Path] = ()) -> None:
         self.context = context
         self._subject = subject
+        self._beside = beside
         self.lines: list[StageLine] = []
         self._known: dict[str, Finished] = {}
 
@@ -50,16 +50,28 @@ class Runner:
         if found is None:
             key = self._key(stage, artifacts, context.measured_on if stage.measures or stage.judges_cost else None)
             found = self._known.get(key) or self._read(stage, key, context)
+        taken_from = None
+        if found is None and stage.for_every_target:
+            found, taken_from = self._take_over(stage, key, context)
+        reused = found is not None
         if found is None:
             found = self._work(stage, artifacts, key, context)
-            reused = False
-        else:
-            reused = True
         self._known[key] = found
-        notes = _notes(artifacts, found.artifacts)
+        result = artifacts.add(*own_part(found, stage, context)) if stage.for_every_target else found.artifacts
+        notes = _notes(artifacts, result) | ({"made for": taken_from} if taken_from else {})
         self.lines.append(StageLine(name=stage.name, seconds=found.seconds, reused=reused, notes=notes))
-        log.info("%s: %s", stage.name, "reused" if reused else f"{found.seconds:.0f} s")
-        return found.artifacts
+        told = f"taken over from {taken_from}" if taken_from else "reused" if reused else f"{found.seconds:.0f} s"
+        log.info("%s: %s", stage.name, told)
+        return result
+
+    def _take_over(self, stage: Stage[Any], key: str, context: Context) -> tuple[Finished | None, str | None]:
+        """Return what another target's run has left of an equal stage, copied to here, and which target that was."""
+        for other in self._beside:
+            for folder in sorted((other / "stages").glob(f"*-{stage.name}")):
+                theirs = self._read(stage, key, replace(context, run_folder=other, folder=folder))
+                if theirs is not None:
+                    return copied(theirs, stage, folder, context.folder), other.name
+        return None, None
 
     def _work(self, stage: Stage[Any], artifacts: ArtifactSet, key: str, context: Context) -> Finished:
         folder = context.folder
@@ -81,12 +93,12 @@ class Runner:
                 raise found from error
             raise
         finished = Finished(key=key, seconds=time.monotonic() - begin, artifacts=result)
-        write_json(finished, folder / "stage.json")
+        write_json(finished, folder / RECORD)
         return finished
 
     def _read(self, stage: Stage[Any], key: str, context: Context) -> Finished | None:
         """Return the finished stage of an earlier run of the same command, None when it must run."""
-        record = context.folder / "stage.json"
+        record = context.folder / RECORD
         if not record.is_file():
             return None
         try:
@@ -105,24 +117,25 @@ class Runner:
 
     def _key(self, stage: Stage[Any], artifacts: ArtifactSet, measured_on: str | None) -> str:
         recipe = self.context.recipe
+        of_target = {
+            "target": self.context.target.plain(),
+            "operating_point": recipe.budget.operating_point.plain(),
+            "percentile": recipe.budget.percentile,
+        }
         cost = (recipe.budget.plain(), round(self.context.correction, 4)) if stage.judges_cost else None
         return digest_of(
             {
                 "stage": stage.name,
                 "config": stage.config.plain(),
-                "inputs": [
-                    (a.key, a.digest) for a in artifacts.artifacts if stage.judges_cost or a.format != "profile"
-                ],
+                "inputs": [(a.key, a.digest) for a in stage.made_from(artifacts)],
                 "subject": self._subject,
                 "model": recipe.model.plain(),
                 "data": recipe.data.plain(),
                 "seed": recipe.seed,
-                "target": self.context.target.plain(),
-                "operating_point": recipe.budget.operating_point.plain(),
-                "percentile": recipe.budget.percentile,
                 "cost": cost,
                 "measured_on": measured_on,
                 "version": __version__,
+                **({} if stage.for_every_target else of_target),
             }
         )
 

@@ -47,7 +47,7 @@ def search(asked: Request, progress: Progress) -> Found:
 
     Raises UsageError for a recipe that leaves nothing to choose, and what the stages raise.
     """
-    chosen_by = _choosing(asked)
+    chosen_by = choosing(asked)
     with begun(asked, progress) as (stages, runner):
         artifacts = ArtifactSet()
         for stage in _needed(stages, chosen_by):
@@ -68,8 +68,8 @@ def search(asked: Request, progress: Progress) -> Found:
         return found
 
 
-def _choosing(asked: Request) -> set[str]:
-    """Return the names of the recipe's stages up to the choice."""
+def choosing(asked: Request) -> set[str]:
+    """Return the names of the recipe's stages up to the choice; raises UsageError where there is nothing to choose."""
     options = asked.recipe.stages.get("search")
     if options is None:
         raise UsageError("this recipe has no stage 'search', so there is nothing to choose from; add stages.search")

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from edgekd.artifact import ArtifactSet
+from edgekd.artifact import Artifact, ArtifactSet
 from edgekd.disk import whole_folder
 from edgekd.errors import EdgekdError, UsageError
 from edgekd.figure import Figure
@@ -53,6 +53,12 @@ class TeacherStage(Stage[TeacherConfig]):
 
     name = "teacher"
     Config = TeacherConfig
+    for_every_target = True
+
+    def made_from(self, artifacts: ArtifactSet) -> list[Artifact]:
+        """Return nothing: whatever a search has chosen before, the teacher is the same."""
+        del artifacts
+        return []
 
     def requires(self, artifacts: ArtifactSet, context: Context) -> None:
         """Refuse a model, data set or augmentation that does not work, before any training."""

@@ -11,10 +11,12 @@ from click.testing import CliRunner, Result
 
 from edgekd.cli.commands import search as subject
 from edgekd.errors import UsageError
+from edgekd.measure.machine import host_target
 from edgekd.pipeline.searching import FILE, Found
 from edgekd.schema import read_json
 from tests.conftest import Run
 
+HOST = str(host_target())
 TRIALS = ("--set", "stages.trials={count: 2, epochs: 1, batch: 64, losses: {}}")
 
 
@@ -90,3 +92,17 @@ def test_what_cannot_be_drawn_or_chosen_is_refused_before_anything_runs(tmp_path
         with pytest.raises(UsageError, match=said):
             searched(tmp_path / "run", *options)
     assert not (tmp_path / "run").exists()
+
+
+def test_several_targets_have_a_choice_each(folder: Path, tmp_path: Path) -> None:
+    shutil.copytree(folder, tmp_path / "run" / HOST)
+    command = ("--target", "host", "--target", "jetson-tx2")
+    answer = searched(tmp_path / "run", *command)
+    assert answer.return_value == 6
+    *_, chosen, refused, last = answer.stdout.splitlines()
+    assert chosen == f"{HOST}: chosen: {read_json(Found, tmp_path / 'run' / HOST / FILE).why}"
+    assert refused.startswith("jetson-tx2: failed: jetson-tx2 is predict-only")
+    assert last == f"chosen: {HOST}; failed: jetson-tx2; exit code 6"
+    assert json.loads((tmp_path / "run" / FILE).read_text())["targets"][0]["result"] == f"{HOST}/{FILE}"
+    with pytest.raises(UsageError, match="--plot draws the front of one target"):
+        searched(tmp_path / "run", *command, *TRIALS, "--plot", "front.svg")

@@ -18,7 +18,7 @@ from edgekd.connection.device import named
 from edgekd.connection.ssh import remote
 from edgekd.errors import ExitCode, TargetError
 from edgekd.measure.turns import Round
-from edgekd.pipeline.runner import Finished
+from edgekd.pipeline.sharing import Finished
 from edgekd.profile import Profile
 from edgekd.schema import read_json
 from tests.connection import sshd

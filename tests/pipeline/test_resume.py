@@ -18,7 +18,7 @@ import pytest
 from edgekd import bundle, catalogue, recipe
 from edgekd import target as targets
 from edgekd.artifact import Artifact
-from edgekd.pipeline.runner import Finished
+from edgekd.pipeline.sharing import Finished
 from edgekd.pipeline.stages import STAGES
 from edgekd.predict.features import step_of
 from edgekd.predict.limit import limit_ms

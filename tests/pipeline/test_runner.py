@@ -1,13 +1,15 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
 
 from edgekd import catalogue, recipe, target
-from edgekd.artifact import ArtifactSet
+from edgekd.artifact import Artifact, ArtifactSet
 from edgekd.errors import ResourceError, UsageError
+from edgekd.figure import Figure
 from edgekd.pipeline.runner import Runner
 from edgekd.schema import Schema
 from edgekd.stage import Context, Stage
@@ -38,6 +40,18 @@ class Judge(Write):
 
     name: ClassVar[str] = "judge"
     judges_cost: ClassVar[bool] = True
+
+
+class Shared(Write):
+    """A stage that is the same for every target."""
+
+    name: ClassVar[str] = "shared"
+    for_every_target: ClassVar[bool] = True
+
+    def run(self, artifacts: ArtifactSet, context: Context) -> ArtifactSet:
+        made = super().run(artifacts, context).newest(network="x")
+        figure = Figure(name="accuracy_percent", value=90, origin=context.origin_here)
+        return artifacts.add(made.replace(figures=(figure,)))
 
 
 class Dies(Stage[Letters]):
@@ -124,6 +138,45 @@ def test_another_subject_runs_again_although_the_recipe_is_the_same(tmp_path: Pa
     assert Write.runs == ["a", "a"]
     Runner(mended.context, "other data").run(Write(Letters()), ArtifactSet())
     assert Write.runs == ["a", "a"]
+
+
+def beside(folder: Path, other: Path, subject: str = "", **changes: Any) -> Runner:
+    """Return the runner of another target, one that this machine is not."""
+    context = replace(runner(folder, **changes).context, target=target.load("x86-vnni"), origin_is_device=False)
+    return Runner(context, subject, (other,))
+
+
+def test_what_is_the_same_for_every_target_is_taken_over_from_the_one_it_was_made_for(tmp_path: Path) -> None:
+    first = runner(tmp_path / "first")
+    first.run(Write(Letters()), ArtifactSet())
+    probes = Artifact(network="probes", format="profile", path="probes.json", digest="d", made_by="search")
+    theirs = first.run(Shared(Letters()), ArtifactSet(artifacts=(probes,))).newest(network="x")
+    second = beside(tmp_path / "second", tmp_path / "first")
+    own = second.run(Shared(Letters()), ArtifactSet())  # elsewhere in the order than there
+    assert Write.runs == ["a", "a"]
+    assert [a.key for a in own.artifacts] == ["x/fp32/torch"], "and nothing of what else the first had"
+    made = own.newest(network="x")
+    assert (made.path, made.digest) == ("stages/01-shared/letter", theirs.digest)
+    assert [figure.origin for a in (theirs, made) for figure in a.figures] == ["device", "host"]
+    assert (second.lines[0].reused, second.lines[0].notes["made for"]) == (True, "first")
+    (tmp_path / "first" / theirs.path).unlink()
+    assert beside(tmp_path / "second", tmp_path / "first").run(Shared(Letters()), ArtifactSet()) == own
+    assert Write.runs == ["a", "a"], "its own copy is enough"
+
+
+def test_nothing_else_is_taken_over(tmp_path: Path) -> None:
+    first, other = runner(tmp_path / "first"), tmp_path / "first"
+    made = first.run(Shared(Letters()), ArtifactSet())
+    first.run(Write(Letters()), ArtifactSet())
+    Write.runs.clear()
+    beside(tmp_path / "of a target", other).run(Write(Letters()), ArtifactSet())
+    beside(tmp_path / "options", other).run(Shared(Letters(text="b")), ArtifactSet())
+    beside(tmp_path / "seed", other, seed=1).run(Shared(Letters()), ArtifactSet())
+    beside(tmp_path / "subject", other, subject="other data").run(Shared(Letters()), ArtifactSet())
+    beside(tmp_path / "input", other).run(Shared(Letters()), made)
+    (other / made.artifacts[0].path).write_text("damaged")
+    beside(tmp_path / "damaged", other).run(Shared(Letters()), ArtifactSet())
+    assert Write.runs == ["a", "b", "a", "a", "a", "a"]
 
 
 @pytest.mark.parametrize("content", ["{", '{"key": "x", "written_by": "another edgekd"}'])
