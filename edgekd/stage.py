@@ -70,6 +70,9 @@ class Context:
     round: int = 0
     correction: float = 1.0
     """Measured divided by predicted latency of the last round; predictions are multiplied by it."""
+    aim: float = 0.0
+    """Share of the latency limit that the last round's measurement was sharp enough to aim at; 0 where none was made.
+    A stage with a margin of its own goes by the larger of the two."""
     progress: Progress = field(default_factory=Progress)
 
     @property

@@ -92,7 +92,8 @@ def _run(asked: Request, stages: list[Stage[Any]], runner: Runner) -> RunReport:
     turns: list[Turn] = []
     for number in range(asked.recipe.feedback_rounds):
         correction = turns[-1].told.correction if turns else 1.0
-        runner.context = replace(runner.context, round=number, correction=correction)
+        aim = turns[-1].aim if turns else 0.0
+        runner.context = replace(runner.context, round=number, correction=correction, aim=aim)
         artifacts = ArtifactSet()
         for stage in stages:
             artifacts = runner.run(stage, artifacts)

@@ -122,7 +122,11 @@ class Runner:
             "operating_point": recipe.budget.operating_point.plain(),
             "percentile": recipe.budget.percentile,
         }
-        cost = (recipe.budget.plain(), round(self.context.correction, 4)) if stage.judges_cost else None
+        cost = (
+            (recipe.budget.plain(), round(self.context.correction, 4), round(self.context.aim, 4))
+            if stage.judges_cost
+            else None
+        )
         return digest_of(
             {
                 "stage": stage.name,

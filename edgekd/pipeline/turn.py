@@ -7,12 +7,14 @@ from dataclasses import dataclass
 from edgekd.artifact import ArtifactSet
 from edgekd.pipeline.confirmation import Confirmed
 from edgekd.profile import EngineRecord, Profile
-from edgekd.report import Round, Verdict
+from edgekd.report import Check, Round, Verdict
 
 _SAME_CHOICE = 0.03
 """A correction that moved by less chooses the same network again, so another round would only repeat this one."""
 _ROOM = 0.05
 """Share of a latency limit that an engine may leave unused, where a wrong prediction is the reason."""
+_CLOSEST = 0.97
+"""Share of a latency limit that is aimed at at most: a corrected prediction is still off by a per cent or two."""
 _ORDER = {"met": 0, "not trustworthy": 1, "missed": 2}
 
 
@@ -39,6 +41,17 @@ class Turn:
         return self.verdict.status == "met" and not (moved < 0 and _has_room(self.verdict))
 
     @property
+    def aim(self) -> float:
+        """Return the share of a latency limit at which a network measured as sharply as this one is still within it.
+
+        0 where this round says nothing of it: no limit, no bounds, or figures of another machine.
+        """
+        bounded = [held.figure for held in _timed(self.verdict) if held.figure.upper]
+        if self.profile.origin != "device" or not bounded:
+            return 0.0
+        return min(_CLOSEST, *(figure.value / (figure.upper or figure.value) for figure in bounded))
+
+    @property
     def rank(self) -> tuple[int, float, float]:
         """Order rounds: a better verdict first, of those that met the budget the more accurate, then the faster one."""
         status, accuracy = self.verdict.status, self.chosen.figure("accuracy_percent")
@@ -46,7 +59,11 @@ class Turn:
         return _ORDER[status], -right, self.told.measured_ms
 
 
+def _timed(verdict: Verdict) -> list[Check]:
+    return [held for held in verdict.checks if held.limit_name in {"latency_ms", "latency_ratio"}]
+
+
 def _has_room(verdict: Verdict) -> bool:
     """Say whether every limit on latency leaves room for a larger network."""
-    timed = [held for held in verdict.checks if held.limit_name in {"latency_ms", "latency_ratio"}]
+    timed = _timed(verdict)
     return bool(timed) and all(held.figure.value < (1 - _ROOM) * held.limit for held in timed)

@@ -29,7 +29,13 @@ class PruneConfig(Schema):
         description="engines that may be built and measured before the last training, so that the speedup is one "
         "measured; 0: it is predicted",
     )
-    margin: float = Field(default=0.93, gt=0, le=1, description="share of the budget's latency limit to aim at")
+    margin: float = Field(
+        default=0.93,
+        gt=0,
+        le=1,
+        description="share of the budget's latency limit to aim at, at least; a later round aims as close as the last one "
+        "was measured",
+    )
     max_ratio: float = Field(default=0.75, gt=0, lt=1, description="largest share of a group's channels that may go")
     channel_step: int | None = Field(
         default=None, ge=1, le=1024, description="widths become multiples of this; absent: the target's own step"

@@ -70,7 +70,7 @@ class PruneStage(Stage[PruneConfig]):
         cost = costs.cost(artifacts, context, step)
         whole = cost.of(kernels(model, dataset.input_shape))
         limit = costs.limit(whole, self.config.speedup, artifacts, context)
-        limit *= self.config.margin if self.config.speedup is None else 1
+        limit *= max(self.config.margin, context.aim) if self.config.speedup is None else 1
         if whole <= limit:
             log.warning(
                 "prune: %s needs %.4g of %.4g %s as it is; nothing has to go", parent.key, whole, limit, cost.unit

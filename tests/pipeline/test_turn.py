@@ -25,9 +25,10 @@ def turn(
     origin: Origin = "device",
     accuracy: float | None = None,
     ms: float = 1.0,
+    upper: float | None = None,
 ) -> Turn:
     """Return a round that measured `ratio` of the teacher's latency, where half of it is allowed."""
-    figure = Figure(name="latency_ratio", value=ratio, origin=origin, samples=22)
+    figure = Figure(name="latency_ratio", value=ratio, origin=origin, samples=22, upper=upper)
     held = Check(limit_name="latency_ratio", limit=0.5, figure=figure, status=status, sentence="p50 is")
     verdict = Verdict(status=status, exit_code=CODES[status], engine="pruned/fp32/onnxruntime", checks=(held,))
     right = () if accuracy is None else (Figure(name="accuracy_percent", value=accuracy, origin="host", samples=700),)
@@ -75,6 +76,20 @@ def test_the_best_round_met_the_budget_and_of_those_is_the_most_accurate() -> No
     missed = turn("missed", ratio=0.6, accuracy=99.0, ms=0.5)
     unsure = turn("not trustworthy", ratio=0.5, accuracy=99.0, ms=0.4)
     assert sorted([missed, fast, unsure, slow, right], key=lambda one: one.rank) == [right, slow, fast, unsure, missed]
+
+
+@pytest.mark.parametrize(
+    ("given", "aim"),
+    [
+        ({"ratio": 0.4, "upper": 0.42}, 0.4 / 0.42),
+        ({"ratio": 0.4, "upper": 0.401}, 0.97),  # sharper than any prediction
+        ({"ratio": 0.4}, 0.0),
+        ({"ratio": 0.4, "upper": 0.42, "origin": "host"}, 0.0),
+    ],
+    ids=["bounds", "sharp", "no-bounds", "another-machine"],
+)
+def test_the_next_round_aims_as_close_as_this_one_was_measured(given: dict[str, Any], aim: float) -> None:
+    assert turn(**given).aim == pytest.approx(aim)
 
 
 def test_of_rounds_that_missed_the_fastest_is_the_best() -> None:
