@@ -8,7 +8,8 @@ Ours is the similarity. The paper embeds a task by the Fisher information of anc
 under which tasks are near where they rank networks alike. Here that ranking is looked at itself, and no anchor is
 trained: a task is like the present one as far as its distribution puts the networks that were tried here into the order
 in which they turned out (Kendall's tau). Before anything was tried all tasks are taken for alike. Ours too: the best of
-two costs are the outermost fronts, and one more row that prefers nothing stands in every distribution.
+two costs are the outermost fronts, a little of every distribution prefers nothing, and the constants, which were chosen
+on three of the fourteen devices of tools/bench_warm_start.py.
 """
 
 from __future__ import annotations
@@ -26,11 +27,13 @@ Costs = tuple[float, ...]
 
 LEAST = 4
 """Networks of a task that are in the present space; a task with fewer says nothing."""
-_BEST = 0.25
-"""Share of a task's networks whose designs count."""
-_BELIEF = 3.0
+_BEST = 0.5
+"""Times the square root of how many networks a task has tried: so many of the best, two at least, are its design."""
+_EVEN = 0.5
+"""Networks that stand for no preference in every distribution."""
+_BELIEF = 10.0
 """Pairs of networks in the right order that every task is credited with before anything was tried."""
-_SHARPNESS = 2.0
+_SHARPNESS = 4.0
 """Power of the similarity by which a task weighs."""
 _COMPARED = 60
 """Networks, the last that were told, whose order is compared."""
@@ -78,9 +81,9 @@ class Prior:
 def _design(axes: Sequence[Axis], task: Mapping[Point, Costs]) -> list[Array]:
     """Return the logarithm of how likely each choice of each axis is among the best networks of a task."""
     points = np.array(list(task), np.intp)
-    best = points[_best(np.array(list(task.values()), np.float64), max(1, round(_BEST * len(points))))]
+    best = points[_best(np.array(list(task.values()), np.float64), max(2, round(_BEST * len(points) ** 0.5)))]
     counts = [np.bincount(best[:, number], minlength=axis.size) for number, axis in enumerate(axes)]
-    return [np.log((count + 1 / len(count)) / (len(best) + 1)) for count in counts]
+    return [np.log((count + _EVEN / len(count)) / (len(best) + _EVEN)) for count in counts]
 
 
 def _best(costs: Array, count: int) -> NDArray[np.intp]:

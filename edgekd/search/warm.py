@@ -8,8 +8,8 @@ from edgekd.search.prior import Prior
 from edgekd.search.sampler import Sampler
 from edgekd.search.space import Point
 
-_FADES = 8.0
-"""Networks told until the prior, were it never wrong, is asked as seldom as the sampler."""
+_FADES = 30.0
+"""Networks told until a prior that was never wrong is asked no more often than the sampler."""
 
 
 class WarmStart(Sampler):
