@@ -105,7 +105,8 @@ def main() -> None:
     for name in given.settings.split(","):
         make, count = settings[name]
         tasks = make()
-        print(f"\n{name}: {len(tasks)} tasks, {given.seeds} seeds, N = {count}\n")
+        told = sum(task.name not in CHOSEN_ON for task in tasks)
+        print(f"\n{name}: {told} tasks and {len(tasks) - told} in the bank alone, {given.seeds} seeds, N = {count}\n")
         print("| sampler | bank | networks, cold / with the bank | ratio | there after N / 3, cold / with the bank |")
         print("|---|---|---|---|---|")
         for sampler in given.samplers.split(","):

@@ -9,7 +9,7 @@ under which tasks are near where they rank networks alike. Here that ranking is 
 trained: a task is like the present one as far as its distribution puts the networks that were tried here into the order
 in which they turned out (Kendall's tau). Before anything was tried all tasks are taken for alike. Ours too: the best of
 two costs are the outermost fronts, a little of every distribution prefers nothing, and the constants, which were chosen
-on three of the fourteen devices of tools/bench_warm_start.py.
+on three of the fourteen devices of tools/bench_warm_start.py. Experimental: docs/search.md has what it is worth.
 """
 
 from __future__ import annotations

@@ -61,7 +61,8 @@ class TrialsConfig(TeachConfig):
     sampler_options: dict[str, Any] = Field(default_factory=dict, description="options of the sampler")
     warm_start: bool = Field(
         default=False,
-        description="begin where networks did well in earlier tasks, as far as the cache knows any and they are alike",
+        description="experimental: begin where networks did well in earlier tasks, as far as the cache knows any and they "
+        "are alike",
     )
     front: bool = Field(
         default=False,
