@@ -227,6 +227,7 @@ def test_an_empty_bank_is_a_cold_start(
     with caplog.at_level(logging.INFO, "edgekd"):
         assert tried(run, probes(run), warm_start=True)[0] == first[0]
     assert "0 earlier tasks say where to begin" in caplog.text
+    assert "a warm start of trials is experimental" in caplog.text
 
 
 def test_a_tight_limit_leaves_fewer_to_try(root: Path) -> None:
