@@ -14,6 +14,8 @@ from edgekd.errors import ResourceError
 _MADE_HERE = ("stores", "teachers", "trials")
 _DECLARED = ("hosts",)
 """What a user said once, such as that this machine's milliseconds count; nothing makes it again by itself."""
+_LEARNED = ("bank",)
+"""What earlier searches have learned, a folder a task: kilobytes that hours of training would have to make again."""
 _DOWNLOADED = "datasets"
 _MEASURED = "profiles"
 """Kernel profiles, a folder a target: minutes of measuring on a machine that has to be quiet."""
@@ -49,7 +51,7 @@ def entries() -> list[Entry]:
     """
     found = [_entry(_DOWNLOADED, path) for path in _folders(_DOWNLOADED)]
     found += [_entry(_MEASURED, path) for path in _folders(_MEASURED)]
-    digested = (*_MADE_HERE, *_DECLARED)
+    digested = (*_MADE_HERE, *_DECLARED, *_LEARNED)
     found += [_entry(kind, path) for kind in digested for path in _folders(kind) if _DIGEST.fullmatch(path.name)]
     return sorted(found, key=lambda entry: (entry.modified, entry.kind, entry.name))
 

@@ -122,6 +122,12 @@ class Lesson:
         told = None if self._teacher is None else self._teacher.digest
         return digest_of([*facts, self._context.recipe.seed, told, self._config.plain()])
 
+    def setting(self) -> str:
+        """Return the digest of everything a training depends on besides the network and its first weights."""
+        spec = self._spec.plain()
+        facts = [self._dataset.digest, spec["augmentation"], spec["augmentation_options"], self._context.recipe.seed]
+        return digest_of([*facts, None if self._teacher is None else self._teacher.digest, self._config.plain()])
+
     def _pairs(self, model: nn.Module) -> Pairs:
         """Return which layers of student and teacher the losses compare."""
         kinds = [kind for kind in KINDS if any(kind in loss.needs for loss in self._losses.values())]

@@ -56,6 +56,11 @@ class TeachConfig(LoopConfig):
     )
     store: StoreConfig = Field(default_factory=StoreConfig, description="what is kept of the teacher's logits")
 
+    @property
+    def alone(self) -> TeachConfig:
+        """Return how a student is taught, without what a stage has among its options besides."""
+        return TeachConfig.model_validate({name: getattr(self, name) for name in TeachConfig.model_fields})
+
     @model_validator(mode="after")
     def _learns_something(self) -> Self:
         if not self.losses and self.label_weight == 0:

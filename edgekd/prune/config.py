@@ -33,8 +33,8 @@ class PruneConfig(Schema):
         default=0.93,
         gt=0,
         le=1,
-        description="share of the budget's latency limit to aim at, at least; a later round aims as close as the last one "
-        "was measured",
+        description="share of the budget's latency limit to aim at; a later round aims as close as the last one was "
+        "measured, where that is closer",
     )
     max_ratio: float = Field(default=0.75, gt=0, lt=1, description="largest share of a group's channels that may go")
     channel_step: int | None = Field(

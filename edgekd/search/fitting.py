@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 from edgekd.models.kernels import macs
 from edgekd.recipe import ModelSpec
+from edgekd.search import bank
+from edgekd.search.bank import Row as Earlier
 from edgekd.search.candidate import Candidate, candidate
 from edgekd.search.choice import Judge, Row
-from edgekd.search.course import Score
+from edgekd.search.course import Costs, Score
 from edgekd.search.sampler import Grid
 from edgekd.search.space import Point, Space
 from edgekd.stage import Context
@@ -40,6 +43,15 @@ class Fitting:
     def spec(self, point: Point) -> ModelSpec:
         """Return a network of the space."""
         return self._found[point].spec
+
+    def known(self, rows: Sequence[Earlier], costs: Costs) -> list[dict[Point, tuple[float, ...]]]:
+        """Return what networks that fit here cost in each earlier task: the error there, the latency here."""
+        places = {bank.network(self.spec(point)): point for point in self.points}
+        found = []
+        for scores in bank.by_task(rows).values():
+            here = {places[name]: one for one in scores if (name := bank.network(one.spec)) in places}
+            found.append({point: costs(point, score) for point, score in here.items()})
+        return found
 
     def row(self, point: Point) -> Row:
         """Return what a network is predicted to cost."""

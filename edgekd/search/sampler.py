@@ -89,6 +89,10 @@ class Sampler(ABC):
         """Take notice that a proposal was not taken."""
         del point
 
+    def reserve(self, point: Point) -> None:
+        """Take notice that somebody else looks at a network, so that it is not asked for."""
+        self._asked.add(point)
+
     def anywhere(self) -> Point:
         """Return any network, each as likely as the other."""
         return tuple(int(self.random.integers(axis.size)) for axis in self.grid.axes)

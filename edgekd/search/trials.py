@@ -2,7 +2,8 @@
 
 A score belongs to a network, its data, its teacher and how it was trained, never to a device: what was tried once is
 kept in the user's cache, so that a corrected prediction, another limit or another target chooses again for nothing.
-Several are trained side by side where there are several workers.
+It is also a row of the bank, from which later searches on other data may begin. Several are trained side by side where
+there are several workers.
 """
 
 from __future__ import annotations
@@ -21,15 +22,18 @@ from edgekd.distill.teach import TeachConfig, refuse_unknown, teach
 from edgekd.models.build import build
 from edgekd.recipe import ModelSpec
 from edgekd.schema import Field, Schema, digest_of, read_json, write_json
-from edgekd.search import executor, sampler
+from edgekd.search import bank, executor, sampler
+from edgekd.search.bank import Task
 from edgekd.search.choice import in_words, refuse_out_of_place, stored
-from edgekd.search.course import Course, Score, error_alone
+from edgekd.search.course import Costs, Course, Score, error_alone
 from edgekd.search.executor import Job
 from edgekd.search.fitting import Fitting
+from edgekd.search.prior import LEAST, Prior
 from edgekd.search.sampler import Grid, Sampler
 from edgekd.search.space import Point
 from edgekd.search.stage import SearchConfig
 from edgekd.search.tried import TABLE, Trials
+from edgekd.search.warm import warmed
 from edgekd.stage import Context, Progress, Stage
 from edgekd.train import data
 from edgekd.train.judging import judged
@@ -38,6 +42,8 @@ log = logging.getLogger("edgekd")
 
 CACHED = "trials"
 """The folder of the cache that keeps scores."""
+BANK = "bank.json"
+"""In the stage's folder: what earlier tasks said when a search with a warm start began."""
 
 
 class TrialsConfig(TeachConfig):
@@ -47,6 +53,11 @@ class TrialsConfig(TeachConfig):
     epochs: int = Field(default=2, ge=1, le=100_000, description="passes over the training samples in a trial")
     sampler: str = Field(default="random", description="name of a sampler: which network is tried next")
     sampler_options: dict[str, Any] = Field(default_factory=dict, description="options of the sampler")
+    warm_start: bool = Field(
+        default=False,
+        description="experimental: begin where networks did well in earlier tasks, as far as the cache knows any and "
+        "they are alike",
+    )
     front: bool = Field(
         default=False,
         description="look for the front of latency and error, where networks differ in both, instead of for the most "
@@ -85,11 +96,13 @@ class TrialsStage(Stage[TrialsConfig]):
         search = SearchConfig.of(context.recipe)
         fitting = Fitting(search.space_of(context), search.judge_from(artifacts, context), context)
         largest = fitting.points[-1]  # what the search would choose is the first to be tried
-        asks = self._sampler(fitting.grid, context.recipe.seed)
         wanted = min(self.config.count, len(fitting.points))
         facts = [self.config.plain(), context.recipe.seed, fitting.points, [a.digest for a in artifacts.artifacts]]
         costs = fitting.both_costs if self.config.front else error_alone
-        course = Course(asks, largest, wanted, context.folder / "course.json", digest_of(facts), costs)
+        task, key = task_of(artifacts, context, self.config), digest_of(facts)
+        prior = self._prior(task, fitting, costs, key, context)
+        asks = warmed(self._sampler(fitting.grid, context.recipe.seed), prior, context.recipe.seed)
+        course = Course(asks, largest, wanted, context.folder / "course.json", key, costs)
         points: dict[Job[Score], Point] = {}
         with self._executor() as workers, context.progress.task("try students out", wanted) as advance:
             advance(len(course.told))
@@ -103,9 +116,10 @@ class TrialsStage(Stage[TrialsConfig]):
                     yield job
 
             for job, score in workers.results(jobs()):
+                bank.keep(context.cache, task, score)
                 course.tell(points[job], score)
                 advance(1, f"{100 - score.error_percent:.2f} % right")
-        return artifacts.add(self._chosen(course.told, fitting, context))
+        return artifacts.add(self._chosen(course.told, fitting, context, prior.tasks))
 
     def _sampler(self, grid: Grid, seed: int) -> Sampler:
         costs = 2 if self.config.front else 1
@@ -114,9 +128,25 @@ class TrialsStage(Stage[TrialsConfig]):
     def _executor(self) -> executor.Executor:
         return executor.create(self.config.executor, self.config.executor_options, self.config.workers)
 
-    def _chosen(self, tried: dict[Point, Score], fitting: Fitting, context: Context) -> Artifact:
+    def _prior(self, task: Task, fitting: Fitting, costs: Costs, key: str, context: Context) -> Prior:
+        """Return what earlier tasks say of the networks that fit; nothing where a cold start is asked for."""
+        if not self.config.warm_start:
+            return Prior(fitting.grid.axes, ())
+        log.warning("a warm start of trials is experimental; see docs/search.md for what it has been shown to save")
+        rows = bank.said(context.folder / BANK, key, lambda: bank.earlier(context.cache, task))
+        prior = Prior(fitting.grid.axes, fitting.known(rows, costs))
+        log.info(
+            "trials: %d earlier tasks say where to begin; the bank has %d rows of other tasks, and a task counts that "
+            "has tried %d of the networks that fit here",
+            prior.tasks,
+            len(rows),
+            LEAST,
+        )
+        return prior
+
+    def _chosen(self, tried: dict[Point, Score], fitting: Fitting, context: Context, earlier: int) -> Artifact:
         """Return the choice; beside it the table of all that were tried."""
-        table = Trials.of(tried, fitting, self.config.sampler)
+        table = Trials.of(tried, fitting, self.config.sampler, earlier=earlier)
         write_json(table, context.folder / TABLE)
         return stored(table.trials[table.chosen].row, table.text(), self.name, context)
 
@@ -126,7 +156,7 @@ def score_of(spec: ModelSpec, artifacts: ArtifactSet, context: Context, config: 
     dataset = data.load(context.recipe.data)
     torch.manual_seed(context.recipe.seed)
     model = build(spec, dataset.input_shape, dataset.classes)
-    taught = TeachConfig.model_validate({name: getattr(config, name) for name in TeachConfig.model_fields})
+    taught = config.alone
     place = context.cache / CACHED / Lesson(artifacts, context, taught, context.recipe.data).key(model)[:32]
     kept = place / "score.json"
     if kept.is_file():
@@ -138,3 +168,18 @@ def score_of(spec: ModelSpec, artifacts: ArtifactSet, context: Context, config: 
     write_json(score, kept)
     shutil.rmtree(place / "training")
     return score
+
+
+def task_of(artifacts: ArtifactSet, context: Context, config: TrialsConfig) -> Task:
+    """Return what the scores of a run depend on besides the network."""
+    dataset = data.load(context.recipe.data)
+    return Task(
+        key=Lesson(artifacts, context, config.alone, context.recipe.data).setting(),
+        name=dataset.name,
+        data=dataset.digest,
+        classes=dataset.classes,
+        input_shape=dataset.input_shape,
+        samples=len(dataset.train),
+        epochs=config.epochs,
+        losses=tuple(config.losses),
+    )

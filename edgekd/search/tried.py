@@ -35,14 +35,23 @@ class Trials(Schema):
     within: int = Field(description="networks of the space that are predicted to be within the limit")
     trials: tuple[Trial, ...]
     chosen: int = Field(description="position of the chosen one")
+    earlier: int = Field(default=0, description="earlier tasks that said where to begin")
     how: str = Field(default="after a short training", description="when the errors were counted")
 
     @classmethod
-    def of(cls, told: Mapping[Point, Score], fitting: Fitting, sampler: str, **said: str) -> Trials:
+    def of(
+        cls,
+        told: Mapping[Point, Score],
+        fitting: Fitting,
+        sampler: str,
+        *,
+        earlier: int = 0,
+        how: str = "after a short training",
+    ) -> Trials:
         """Return the table; chosen is the most accurate network, of equals the cheapest."""
         trials = tuple(Trial(row=fitting.row(point), score=score) for point, score in told.items())
         best = min(range(len(trials)), key=lambda k: (trials[k].score.error_percent, trials[k].row.macs))
-        return cls(sampler=sampler, within=len(fitting.points), trials=trials, chosen=best, **said)
+        return cls(sampler=sampler, within=len(fitting.points), trials=trials, chosen=best, earlier=earlier, how=how)
 
     @property
     def front(self) -> tuple[int, ...]:
@@ -53,8 +62,9 @@ class Trials(Schema):
     def text(self) -> str:
         """Return the result in one line."""
         best, first = self.trials[self.chosen], self.trials[0]
+        begun = f", begun from {self.earlier} earlier task{'s' if self.earlier > 1 else ''}" if self.earlier else ""
         return (
-            f"{len(self.trials)} of {self.within} networks within the limit tried (sampler {self.sampler}): "
+            f"{len(self.trials)} of {self.within} networks within the limit tried (sampler {self.sampler}{begun}): "
             f"{best.row.text()}, {100 - best.score.error_percent:.2f} % right {self.how}; "
             f"the largest one {100 - first.score.error_percent:.2f} %"
         )

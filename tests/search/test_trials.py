@@ -6,6 +6,7 @@ import logging
 import math
 import multiprocessing
 import os
+import shutil
 import signal
 import threading
 import time
@@ -21,10 +22,11 @@ from edgekd.errors import UsageError
 from edgekd.pipeline.stages import configured
 from edgekd.recipe import ModelSpec
 from edgekd.schema import read_json
-from edgekd.search import trials
+from edgekd.search import bank, trials
+from edgekd.search.course import Score
 from edgekd.search.sampler import Sampler
 from edgekd.search.space import Point
-from edgekd.search.trials import TrialsStage
+from edgekd.search.trials import TrialsConfig, TrialsStage
 from edgekd.search.tried import Trials
 from edgekd.stage import Context
 from tests.distill.tiny_run import context, with_teacher
@@ -32,6 +34,8 @@ from tests.search.measured import probes
 
 TEACHER = {"name": "resnet", "options": {"depth": 8, "channels": [16, 32, 48]}}
 SEARCH = {"space_options": {"depths": [8], "multipliers": [0.25, 0.5, 1.0], "growths": [1.0, 1.5, 2.0]}, "margin": 1}
+WIDTHS = {"step": 1, "depths": [8], "multipliers": [0.25, 0.4, 0.5, 0.65, 0.8, 1.0], "growths": [0.8, 1.0, 1.2]}
+WIDE = {**SEARCH, "space_options": WIDTHS}
 TRIALS = {"count": 3, "epochs": 2, "batch": 32, "learning_rate": 0.05, "losses": {}}
 
 
@@ -115,6 +119,85 @@ def test_the_front_is_looked_for_by_latency_and_error(
     assert table.chosen in table.front
     with pytest.raises(UsageError, match="startup = 1"):
         tried(run, probes(run), front=True, sampler="sms-ego", sampler_options={"startup": 1})
+
+
+def test_every_score_is_a_row_of_the_bank_and_no_latency_is(
+    first: tuple[Trials, ModelSpec, ArtifactSet], root: Path
+) -> None:
+    run = run_in(root, "trials-11")
+    another = trials.task_of(probes(run), run, TrialsConfig.model_validate({**TRIALS, "epochs": 7}))
+    rows = {bank.network(row.score.spec): row for row in bank.earlier(run.cache, another) if row.task.epochs == 2}
+    for one in first[0].trials:
+        assert rows[bank.network(one.score.spec)].score == one.score
+    task = next(iter(rows.values())).task
+    assert (task.name, task.classes, task.input_shape, task.samples) == ("quadrants", 4, (1, 12, 12), 256)
+    assert all("latency" not in row.model_dump_json() for row in rows.values())
+
+
+def test_a_task_is_all_that_a_score_depends_on_besides_the_network(root: Path) -> None:
+    run = run_in(root, "trials-12")
+    artifacts = probes(run)
+
+    def key(run: Context, **options: object) -> str:
+        return trials.task_of(artifacts, run, TrialsConfig.model_validate({**TRIALS, **options})).key
+
+    assert key(run) == key(run, count=9, sampler="evolution", workers=2, front=True, warm_start=True)
+    assert key(run) == key(run_in(root, "trials-13", limit=0.5))
+    others = [key(run, epochs=3), key(run, batch=16), key(replace(run, recipe=run.recipe.replace(seed=1)))]
+    assert len({key(run), *others}) == 4
+
+
+def test_a_warm_start_begins_where_another_task_did_well(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def narrow(spec: ModelSpec, *_: object) -> Score:
+        return Score(spec=spec, error_percent=sum(spec.options["channels"]) / 10, images=1)
+
+    monkeypatch.setattr(trials, "score_of", narrow)
+    earlier = run_in(tmp_path, "trials-1", search=WIDE)
+    tried(earlier, probes(earlier), count=100, epochs=1)
+    cold, warm = (run_in(tmp_path, name, search=WIDE) for name in ("trials-2", "trials-3"))
+    found = [tried(run, probes(run), count=6, warm_start=run is warm)[0] for run in (cold, warm)]
+    assert [table.earlier for table in found] == [0, 1]
+    assert "begun from 1 earlier task)" in found[1].text()
+    assert found[0].trials[0] == found[1].trials[0], "the largest is tried first in any case"
+    errors = [sum(one.score.error_percent for one in table.trials[1:]) for table in found]
+    assert errors[1] < 0.9 * errors[0]
+    assert not (cold.folder / "bank.json").exists()
+
+
+def test_a_warm_search_that_was_killed_is_told_by_the_bank_what_it_was_told(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def by_width(spec: ModelSpec, *_: object) -> Score:
+        return Score(spec=spec, error_percent=sum(spec.options["channels"]) / 10, images=1)
+
+    monkeypatch.setattr(trials, "score_of", by_width)
+    run = run_in(tmp_path, "trials-1")
+    tried(run, probes(run), count=100, epochs=1)
+    whole = run_in(tmp_path, "trials-2")
+    expected = tried(whole, probes(whole), count=6, warm_start=True, epochs=2)[0]
+    killed, scored = run_in(tmp_path, "trials-3"), list[ModelSpec]()
+
+    def until_the_third(spec: ModelSpec, *rest: object) -> Score:
+        scored.append(spec)
+        if len(scored) == 3:
+            raise KeyboardInterrupt
+        return by_width(spec)
+
+    monkeypatch.setattr(trials, "score_of", until_the_third)
+    with pytest.raises(KeyboardInterrupt):
+        tried(killed, probes(killed), count=6, warm_start=True, epochs=2)
+    shutil.rmtree(killed.cache / "bank")
+    assert tried(killed, probes(killed), count=6, warm_start=True, epochs=2)[0] == expected
+
+
+def test_an_empty_bank_is_a_cold_start(
+    first: tuple[Trials, ModelSpec, ArtifactSet], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    run = run_in(tmp_path, "trials")
+    with caplog.at_level(logging.INFO, "edgekd"):
+        assert tried(run, probes(run), warm_start=True)[0] == first[0]
+    assert "0 earlier tasks say where to begin" in caplog.text
+    assert "a warm start of trials is experimental" in caplog.text
 
 
 def test_a_tight_limit_leaves_fewer_to_try(root: Path) -> None:

@@ -10,7 +10,6 @@ from torch import nn
 
 from edgekd.artifact import ArtifactSet
 from edgekd.distill.lesson import Lesson
-from edgekd.distill.teach import TeachConfig
 from edgekd.prune.samples import Samples, renew_statistics
 from edgekd.schema import digest_of
 from edgekd.search.space import Point, Space
@@ -42,7 +41,7 @@ class Supernet:
     ) -> Supernet:
         """Train the networks at these points, by growing cost; go on where that was stopped, or take what is known."""
         dataset, seed = data.load(context.recipe.data), context.recipe.seed
-        taught = TeachConfig.model_validate({name: getattr(config, name) for name in TeachConfig.model_fields})
+        taught = config.alone
         torch.manual_seed(seed)
         shared = SharedWeights(space, points, dataset.image_shape, dataset.classes)
         lesson = Lesson(artifacts, context, taught, context.recipe.data)

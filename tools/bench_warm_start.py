@@ -1,0 +1,117 @@
+"""Does a search that begins from a bank of earlier tasks need fewer trials? Warm against cold, on tables.
+
+    python -m tools.bench_warm_start FOLDER [--seeds 5] [--settings limit,fastest] [--samplers random,evolution]
+
+Every task is left out once; the bank is then one cold search of each other task, with the same sampler and another
+seed. The quality asked for is what half of the cold searches of a task have after N networks. Told is after how many
+networks the median search has it, warm over cold: the geometric mean over tasks with its 95 % interval (Student's t
+over tasks, each the mean over paired seeds). A search ends after 3 N; one that has not reached the quality counts as
+3 N + 1. Asked for is a ratio of 1/3. Beside it, the share of searches that have the quality after N / 3; of cold ones
+half have it after N. `misleading` is the same bank with every cost negated: what a bank does that is wrong.
+
+Four settings. `limit` and `fastest` are cells of NAS-Bench-201 on fourteen devices (N = 100), on which nothing was
+trained: tasks are devices, and the cost is a score that ranks like accuracy, or a measured latency (see
+tools/warm_start_tasks.py). Three devices, on which the prior's constants were chosen, are in the bank alone. `images`
+is Fashion-MNIST, plain, inverted, rotated, with five classes and with few images, and digits (N = 12): 1,000 images
+(300 where there are few) of 14 by 14 pixels, four epochs, all ResNets of a small space within half of the largest one's
+multiplications, each trained once a task and kept in FOLDER, about ten minutes of one core. A table holds the noise of
+its one training, for the warm and the cold search alike. `stage` is the same, begun with the largest network, as the
+stage `trials` begins both.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy import stats
+
+from edgekd.search.space import Point
+from tools.warm_start_tasks import CHOSEN_ON, Task, cells, first_at, images
+
+Array = NDArray[np.float64]
+Rows = Mapping[Point, float]
+HORIZON = 3
+"""Searches are this many times N long."""
+
+
+def compared(tasks: Sequence[Task], sampler: str, seeds: int, count: int) -> list[str]:
+    """Return the lines of the table for one sampler: warm against cold, and misled against cold."""
+    most = min(HORIZON * count, *(len(task.costs) for task in tasks))
+    told = [at for at, task in enumerate(tasks) if task.name not in CHOSEN_ON]
+    cold = np.array([[_costs(tasks[at], tasks[at].searched(sampler, s, most)) for s in range(seeds)] for at in told])
+    quality = np.median(cold[:, :, :count].min(axis=2), axis=1)
+    banks = [
+        [task.rows(task.searched(sampler, 1000 * (number + 1) + seed, count)) for seed in range(seeds)]
+        for number, task in enumerate(tasks)
+    ]
+    lines = []
+    for name, sign in (("warm", 1.0), ("misleading", -1.0)):
+        warm = np.array([_warm(tasks[at], sampler, _others(banks, at, sign), most) for at in told])
+        mine, theirs = (_first(found, quality) for found in (warm, cold))
+        medians = " / ".join(f"{np.median(found):.0f}" for found in (theirs, mine))
+        early = " / ".join(f"{(found <= count // 3).mean():.2f}" for found in (theirs, mine))
+        ratio = "{:.2f} [{:.2f}, {:.2f}]".format(*_interval(np.log(mine / theirs).mean(axis=1)))
+        lines.append(f"| {sampler} | {name} | {medians} | {ratio} | {early} |")
+    return lines
+
+
+def _others(banks: Sequence[Sequence[Rows]], left_out: int, sign: float) -> list[list[Rows]]:
+    """Return for every seed what the bank holds of all other tasks."""
+    others = [own for number, own in enumerate(banks) if number != left_out]
+    return [[{point: sign * cost for point, cost in rows.items()} for rows in one] for one in zip(*others, strict=True)]
+
+
+def _warm(task: Task, sampler: str, banks: Sequence[Sequence[Rows]], most: int) -> Array:
+    """Return the costs that searches meet, (seeds, networks), each of which begins from a bank."""
+    return np.array([_costs(task, task.searched(sampler, seed, most, bank)) for seed, bank in enumerate(banks)])
+
+
+def _costs(task: Task, found: Sequence[Point]) -> Array:
+    return np.array([task.costs[point] for point in found])
+
+
+def _first(found: Array, quality: Array) -> Array:
+    """Return after how many networks each search (tasks, seeds, networks) has the quality of its task."""
+    return np.array([[first_at(costs, q) for costs in own] for own, q in zip(found, quality, strict=True)], np.float64)
+
+
+def _interval(logs: Array) -> tuple[float, float, float]:
+    """Return the geometric mean of ratios given as logarithms, and its 95 % interval."""
+    half = stats.t.ppf(0.975, len(logs) - 1) * logs.std(ddof=1) / np.sqrt(len(logs))
+    return tuple(float(np.exp(logs.mean() + shift)) for shift in (0, -half, half))  # type: ignore[return-value]
+
+
+def main() -> None:
+    """Search and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path, help="where the scores of trained networks are kept")
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--settings", default="limit,fastest,images,stage", help="names, with commas")
+    parser.add_argument("--samplers", default="random,evolution", help="names, with commas")
+    given = parser.parse_args()
+    torch.set_num_threads(1)
+    settings: dict[str, tuple[Callable[[], list[Task]], int]] = {
+        "limit": (lambda: cells("limit"), 100),
+        "fastest": (lambda: cells("fastest"), 100),
+        "images": (lambda: images(given.folder, largest_first=False), 12),
+        "stage": (lambda: images(given.folder, largest_first=True), 12),
+    }
+    given.folder.mkdir(parents=True, exist_ok=True)
+    for name in given.settings.split(","):
+        make, count = settings[name]
+        tasks = make()
+        told = sum(task.name not in CHOSEN_ON for task in tasks)
+        print(f"\n{name}: {told} tasks and {len(tasks) - told} in the bank alone, {given.seeds} seeds, N = {count}\n")
+        print("| sampler | bank | networks, cold / with the bank | ratio | there after N / 3, cold / with the bank |")
+        print("|---|---|---|---|---|")
+        for sampler in given.samplers.split(","):
+            print(*compared(tasks, sampler, given.seeds, count), sep="\n", flush=True)
+
+
+if __name__ == "__main__":
+    main()
