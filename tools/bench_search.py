@@ -2,9 +2,8 @@
 
     python -m tools.bench_search FOLDER [--seeds 8] [--first 0] [--processes 11]
 
-The teacher is a ResNet-14 of 32/64/64 channels, trained on 4,000 images of Fashion-MNIST, the space `resnet-stages`
-around it: every stage has a width and a number of blocks of its own. The limit is what the same network with half of
-all widths is predicted to cost, by probes that the stage `search` measures here. Every method spends as many
+The teacher is a ResNet-14 of 32/48/48 channels, trained on 2,000 images of Fashion-MNIST, the space `resnet-stages`
+around it: every stage has a width and a number of blocks of its own. The limit is what the same network of 16/32/32 channels is predicted to cost, by probes that the stage `search` measures here. Every method spends as many
 multiply-accumulate operations on images: those of the supernet's training, and of FINAL epochs of the network found.
 
 - `supernet`: the most accurate with shared weights that is predicted to fit; goes on with its part of them.
@@ -58,11 +57,11 @@ from edgekd.train.stage import TeacherConfig, TeacherStage
 from tools.bench_allocators import percent
 from tools.bench_losses import interval
 
-MODEL = {"name": "resnet", "options": {"depth": 14, "channels": [32, 64, 64]}}
+MODEL = {"name": "resnet", "options": {"depth": 14, "channels": [32, 48, 48]}}
 HALF = ModelSpec(name="resnet", options={"depth": 14, "channels": [16, 32, 32]})
-DATA = {"name": "fashion-mnist", "options": {"train_size": 4000}, "augmentation": "crop-flip"}
+DATA = {"name": "fashion-mnist", "options": {"train_size": 2000}, "augmentation": "crop-flip"}
 TEACHER = TeacherConfig(epochs=6, batch=64, learning_rate=0.1)
-SUPERNET = SupernetConfig(epochs=8, batch=64, learning_rate=0.05, calibration=256)
+SUPERNET = SupernetConfig(epochs=6, batch=64, learning_rate=0.05, calibration=256)
 FINAL = TeachConfig(epochs=5, batch=64, learning_rate=0.05)
 TRIAL_EPOCHS = 2
 METHODS = ("supernet", "anew", "macs", "random", "uniform", "largest")
