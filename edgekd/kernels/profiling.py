@@ -30,7 +30,7 @@ T = TypeVar("T")
 
 _ROUNDS = 3
 _LEAST_PROBES = 30
-_LEARNING = 0.08
+_LEARNING = 0.12
 """Share of the time limit that is kept for the last round's learning."""
 MOST_DRIFT = 0.1
 """Of the anchor, between neighbouring fifths of the session; more is told as a doubt."""

@@ -16,14 +16,16 @@ from scipy.spatial.distance import cdist
 
 Array = NDArray[np.float64]
 
-_TUNED_ON = 350
+_TUNED_ON = 500
 _KEPT = 1600
-_DEGREES_OF_FREEDOM = 3.0
-_ROUNDS = 3
+_DEGREES_OF_FREEDOM = 1.0
+"""Of Student's t: what a runtime tells of one kernel is seldom wrong, and then by a factor."""
+_ROUNDS = 6
 _NORMAL = 1.4826
 _LEAST_NOISE = 1e-5
 _BOUNDS = {"signal": (-9.0, 3.0), "noise": (-11.0, 1.0), "linear": (-9.0, 2.0), "length": (-9.0, 3.0)}
 _PULL = 0.03
+_ITERATIONS, _ITERATIONS_AGAIN = 60, 30
 
 
 @dataclass(frozen=True)
@@ -68,25 +70,14 @@ class RelevanceProcess:
         exact = np.ones(len(kept)) if exactness is None else exactness[kept]
         if relevance is None:
             few = _telling(exact)
-            relevance = _tuned(self._features[few], scaled[few], exact[few])
+            relevance = _settled(self._features[few], scaled[few], exact[few])
         self.relevance = relevance
         self._log = relevance.vector()
-        covariance = _covariance(self._log, self._features, self._features)
-        weights = exact
-        noise = np.exp(self._log[1]) + _LEAST_NOISE
-        for number in range(_ROUNDS):
-            inverse = _inverse(covariance + np.diag(noise / weights))
-            alpha = inverse @ scaled
-            left_out = alpha / np.diag(inverse)
-            if number < _ROUNDS - 1:
-                surprise = left_out * np.sqrt(exact)
-                spread = max(_NORMAL * float(np.median(np.abs(surprise))), np.sqrt(noise))
-                weights = exact * (_DEGREES_OF_FREEDOM + 1) / (_DEGREES_OF_FREEDOM + (surprise / spread) ** 2)
-        self._inverse, self._alpha = inverse, alpha
-        self.left_out: Array = left_out
+        self._inverse, self._alpha, _ = _weighted(self._log, self._features, scaled, exact)
+        self.left_out: Array = self._alpha / np.diag(self._inverse)
         """What was missed of each kept target by the fit of all others."""
         self.kept: NDArray[np.intp] = kept
-        self.noise = float(noise)
+        self.noise = float(np.exp(self._log[1]) + _LEAST_NOISE)
 
     def mean(self, features: Array) -> Array:
         """Return what is predicted from features (n, k)."""
@@ -111,6 +102,21 @@ def _telling(exactness: Array) -> NDArray[np.intp]:
     return np.sort(few)[_evenly(len(few), _TUNED_ON)]
 
 
+def _weighted(log: Array, features: Array, targets: Array, exactness: Array) -> tuple[Array, Array, Array]:
+    """Return the inverse covariance, its product with the targets, and the exactness less what surprised."""
+    covariance = _covariance(log, features, features)
+    noise = np.exp(log[1]) + _LEAST_NOISE
+    weights = exactness
+    for number in range(_ROUNDS):
+        inverse = _inverse(covariance + np.diag(noise / weights))
+        alpha = inverse @ targets
+        if number < _ROUNDS - 1:
+            surprise = alpha / np.diag(inverse) * np.sqrt(exactness)
+            spread = max(_NORMAL * float(np.median(np.abs(surprise))), np.sqrt(noise))
+            weights = exactness * (_DEGREES_OF_FREEDOM + 1) / (_DEGREES_OF_FREEDOM + (surprise / spread) ** 2)
+    return inverse, alpha, weights
+
+
 def _inverse(matrix: Array) -> Array:
     """Return the inverse of a symmetric positive definite matrix."""
     lower, _ = linalg.lapack.dpotri(linalg.cholesky(matrix, lower=True), lower=1)
@@ -123,8 +129,18 @@ def _covariance(log: Array, new: Array, old: Array) -> Array:
     return np.asarray(np.exp(log[0] - 0.5 * distances) + np.exp(log[2]) * (new @ old.T))
 
 
-def _tuned(features: Array, targets: Array, exactness: Array) -> Relevance:
-    """Return the hyperparameters of the largest marginal likelihood, pulled a little towards where they start."""
+def _settled(features: Array, targets: Array, exactness: Array) -> Relevance:
+    """Return the hyperparameters, tuned again without what surprised: else it would pass for noise in all targets."""
+    first = _tuned(features, targets, exactness)
+    _, _, weights = _weighted(first.vector(), features, targets, exactness)
+    return _tuned(features, targets, weights, first)
+
+
+def _tuned(features: Array, targets: Array, exactness: Array, first: Relevance | None = None) -> Relevance:
+    """Return the hyperparameters of the largest marginal likelihood, searched from `first`.
+
+    They are pulled a little towards values that only the targets' spread sets, where the search begins without `first`.
+    """
     alive = np.flatnonzero(features.any(axis=0))
     lengths = np.full(features.shape[1], _BOUNDS["length"][0])
     features = features[:, alive]
@@ -153,6 +169,8 @@ def _tuned(features: Array, targets: Array, exactness: Array) -> Relevance:
         return float(value), 0.5 * np.array([*slopes, *(-0.5 * np.exp(log[3:]) * squares)]) + 2 * _PULL * (log - start)
 
     bounds = [_BOUNDS["signal"], _BOUNDS["noise"], _BOUNDS["linear"], *[_BOUNDS["length"]] * size]
-    found = optimize.minimize(unlikely, start, jac=True, method="L-BFGS-B", bounds=bounds, options={"maxiter": 60})
+    begin = start if first is None else first.vector()[[0, 1, 2, *(alive + 3)]]
+    most = {"maxiter": _ITERATIONS if first is None else _ITERATIONS_AGAIN}
+    found = optimize.minimize(unlikely, begin, jac=True, method="L-BFGS-B", bounds=bounds, options=most)
     lengths[alive] = found.x[3:]
     return Relevance.of(np.concatenate([found.x[:3], lengths]))

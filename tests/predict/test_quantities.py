@@ -32,6 +32,18 @@ def test_a_description_tells_aligned_from_odd_widths() -> None:
     assert np.abs(found[0] - found[1]).max() >= 3  # 40 can be halved three times, 41 never
 
 
+def test_channels_that_are_no_whole_vectors_are_told_from_those_that_are() -> None:
+    def window(channels: int) -> FusedKernel:
+        size = (1, channels, 14, 14)
+        return FusedKernel("qconv.depthwise", "y", (size,), size, (channels, 1, 3, 3), channels, window=9)
+
+    found = [dict(zip(WORK, row, strict=True)) for row in work([window(480), window(488)])]
+    assert found[0]["ragged_macs"] == 0
+    assert found[1]["ragged_macs"] == found[1]["macs"]
+    whole, ragged = description([window(480), window(488)], [1e6, 1e6])
+    assert ((whole == 1) & (ragged == 0)).sum() == 1  # 488 are whole halves of vectors
+
+
 @pytest.mark.parametrize(
     ("before", "after", "general"),
     [

@@ -28,6 +28,10 @@ def test_it_learns_what_matters_in_spite_of_outliers(process: RelevanceProcess) 
     assert min(lengths[:1]) > max(lengths[2:]) + 1
 
 
+def test_outliers_do_not_pass_for_noise(process: RelevanceProcess) -> None:
+    assert process.noise < 0.15**2  # 0.05 and a few by 3, which are 0.47 together
+
+
 def test_it_knows_where_it_knows_nothing(process: RelevanceProcess) -> None:
     near, _ = surface(50, 3)
     assert np.median(process.variance(near)) < 0.1 * np.median(process.variance(near + 10))
