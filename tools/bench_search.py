@@ -3,7 +3,8 @@
     python -m tools.bench_search FOLDER [--seeds 8] [--first 0] [--processes 11]
 
 The teacher is a ResNet-14 of 32/48/48 channels, trained on 2,000 images of Fashion-MNIST, the space `resnet-stages`
-around it: every stage has a width and a number of blocks of its own. The limit is what the same network of 16/32/32 channels is predicted to cost, by probes that the stage `search` measures here. Every method spends as many
+around it: every stage has a width and a number of blocks of its own. The limit is what the same network of 16/32/32
+channels is predicted to cost, by probes that the stage `search` measures here. Every method spends as many
 multiply-accumulate operations on images: those of the supernet's training, and of FINAL epochs of the network found.
 
 - `supernet`: the most accurate with shared weights that is predicted to fit; goes on with its part of them.
@@ -11,7 +12,7 @@ multiply-accumulate operations on images: those of the supernet's training, and 
 - `macs`: by the same shared weights, but limited by operations, not by milliseconds: the largest limit whose network is
   predicted to fit; goes on with its part of the weights.
 - `random`: as many random networks that fit as the search's share pays for, two epochs each, and the best of them.
-- `uniform`: half of all widths; the search's share is spent on more epochs.
+- `uniform`: 16/32/32 channels, whose predicted cost is the limit; the search's share is spent on more epochs.
 - `largest`: that of most operations that fits, which the stage `search` takes; more epochs likewise.
 
 All are trained under the teacher with the same losses. A row is one network: accuracy on 5,000 test images. In the end
@@ -58,7 +59,7 @@ from tools.bench_allocators import percent
 from tools.bench_losses import interval
 
 MODEL = {"name": "resnet", "options": {"depth": 14, "channels": [32, 48, 48]}}
-HALF = ModelSpec(name="resnet", options={"depth": 14, "channels": [16, 32, 32]})
+UNIFORM = ModelSpec(name="resnet", options={"depth": 14, "channels": [16, 32, 32]})
 DATA = {"name": "fashion-mnist", "options": {"train_size": 2000}, "augmentation": "crop-flip"}
 TEACHER = TeacherConfig(epochs=6, batch=64, learning_rate=0.1)
 SUPERNET = SupernetConfig(epochs=6, batch=64, learning_rate=0.05, calibration=256)
@@ -99,8 +100,8 @@ class Bench:
         self.space = search.space_of(self.context)
         judge = search.judge_from(self.artifacts, self.context)
         free = Fitting(self.space, replace(judge, limit_ms=None), self.context)
-        half = judge.row("half", candidate("half", HALF, self.dataset.image_shape, self.dataset.classes))
-        self.limit_ms = half.latency.value * (1 + 1e-9)
+        uniform = judge.row("uniform", candidate("uniform", UNIFORM, self.dataset.image_shape, self.dataset.classes))
+        self.limit_ms = uniform.latency.value * (1 + 1e-9)
         self.fitting = Fitting(self.space, replace(judge, limit_ms=self.limit_ms, margin=1.0), self.context)
         self.points = free.affordable
         self.macs = {point: free.row(point).macs for point in self.points}
@@ -117,6 +118,12 @@ class Bench:
         all_of = list(self.macs.values())
         each = all_of[-1] + all_of[0] + SUPERNET.drawn * float(np.mean(all_of[1:-1]))
         return SUPERNET.epochs * self.images * each
+
+    @property
+    def share(self) -> float:
+        """Return what the search costs of training every network that fits to the end."""
+        whole = FINAL.epochs * self.images * sum(self.macs[point] for point in self.fitting.points)
+        return self.spent / whole
 
     def row(self, method: str) -> Row:
         """Find a network, train it, judge it."""
@@ -152,7 +159,7 @@ class Bench:
 
     def _plain(self, method: str) -> tuple[ModelSpec, int, int]:
         """Return a network that takes no search, the epochs of its training, and that nothing was looked at."""
-        spec = HALF if method == "uniform" else self.space.at(self.fitting.points[-1])
+        spec = UNIFORM if method == "uniform" else self.space.at(self.fitting.points[-1])
         if method not in {"uniform", "largest"}:
             return spec, FINAL.epochs, 0
         found = candidate(method, spec, self.dataset.image_shape, self.dataset.classes)
@@ -300,6 +307,11 @@ def main() -> None:
     rows = [Row(**json.loads(line)) for file in sorted(given.folder.glob("rows-*.jsonl")) for line in file.open()]
     shares = measured(given.folder, rows, given.processes) if given.processes else {}
     print("\n".join(table(rows, shares)))
+    one = Bench(given.folder, given.first, probes)
+    count = len(one.fitting.points)
+    print(
+        f"the supernet's training costs {one.share:.2f} of training all {count} networks that fit as long as the last"
+    )
 
 
 if __name__ == "__main__":
