@@ -15,7 +15,7 @@ from edgekd.search.choice import Judge, Row, refuse_out_of_place, stored
 from edgekd.search.kdl_darts.config import KdlDartsConfig
 from edgekd.search.kdl_darts.costs import OperatorCost, cost_table
 from edgekd.search.kdl_darts.rounds import Epoch, Search
-from edgekd.search.sharing import refuse_inner_losses, refuse_one_networks_options
+from edgekd.search.shared_training import refuse_inner_losses, refuse_one_networks_options
 from edgekd.search.stage import SearchConfig
 from edgekd.stage import Context, Stage
 from edgekd.train import data

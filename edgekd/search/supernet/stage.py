@@ -18,7 +18,7 @@ from edgekd.search.choice import refuse_out_of_place, stored
 from edgekd.search.course import Score
 from edgekd.search.fitting import Fitting
 from edgekd.search.sampler import Grid, Sampler
-from edgekd.search.sharing import refuse_inner_losses, refuse_one_networks_options
+from edgekd.search.shared_training import refuse_inner_losses, refuse_one_networks_options
 from edgekd.search.space import Point
 from edgekd.search.stage import SearchConfig
 from edgekd.search.supernet.config import SupernetConfig

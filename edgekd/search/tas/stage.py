@@ -16,7 +16,7 @@ from edgekd.recipe import ModelSpec
 from edgekd.schema import Field, Schema, digest_of, write_json
 from edgekd.search.candidate import candidate
 from edgekd.search.choice import Judge, Row, in_words, refuse_out_of_place, stored
-from edgekd.search.sharing import refuse_one_networks_options
+from edgekd.search.shared_training import refuse_one_networks_options
 from edgekd.search.stage import SearchConfig
 from edgekd.search.tas.config import TasConfig
 from edgekd.search.tas.cost import Tables
