@@ -19,8 +19,8 @@ from tests.connection import sshd
 from tests.connection.sshd import Sshd
 
 SIMULATED = Path(sshd.__file__).with_name("simulated")
-QUICK = (
-    *("--set", "stages.teacher.epochs=1", "--set", "stages.distill.epochs=1", "--set", "budget.accuracy_drop=95"),
+QUICK = (  # the student is trained as long as any smoke run's: after one epoch it is refused on some processors
+    *("--set", "stages.teacher.epochs=1", "--set", "budget.accuracy_drop=95"),
     *("--set", "stages.prune.recovery.epochs=1", "--set", "stages.measure.processes=3"),
 )
 

@@ -17,7 +17,7 @@ from edgekd.profile import Profile
 from edgekd.schema import read_json
 
 QUICK = (
-    *("--set", "stages.teacher.epochs=1", "--set", "stages.distill.epochs=1", "--set", "budget.accuracy_drop=95"),
+    *("--set", "stages.teacher.epochs=1", "--set", "budget.accuracy_drop=95"),
     *("--set", "budget.peak_memory_mb=64", "--set", "stages.prune.recovery.epochs=1"),
 )
 
