@@ -11,7 +11,7 @@ from pathlib import Path
 
 from edgekd.errors import ResourceError
 
-_MADE_HERE = ("stores", "teachers", "trials")
+_MADE_HERE = ("stores", "supernets", "teachers", "trials")
 _DECLARED = ("hosts",)
 """What a user said once, such as that this machine's milliseconds count; nothing makes it again by itself."""
 _LEARNED = ("bank",)

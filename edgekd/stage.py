@@ -56,7 +56,7 @@ class Context:
     folder: Path
     """The stage's own folder inside the run folder; a stage writes nowhere else but into the cache."""
     cache: Path
-    """The user's cache: trained teachers, teacher stores and scores of trials, content-addressed."""
+    """The user's cache: trained teachers, teacher stores, shared weights and scores of trials, content-addressed."""
     recipe: Recipe
     target: Target
     origin_is_device: bool

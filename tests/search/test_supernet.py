@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
+from edgekd import cache
 from edgekd.artifact import ArtifactSet
 from edgekd.distill.stage import DistillStage
 from edgekd.errors import UsageError
@@ -20,7 +22,7 @@ from edgekd.search.supernet.stage import SupernetStage
 from edgekd.search.supernet.weights import SharedWeights
 from edgekd.search.tried import Trials
 from edgekd.stage import Context
-from edgekd.train import data
+from edgekd.train import checkpoint, data
 from edgekd.train.evaluate import accuracy, logits
 from edgekd.train.loop import Batch, Terms
 from tests.distill.tiny_run import context, with_teacher
@@ -132,10 +134,9 @@ def test_the_student_begins_with_what_it_was_chosen_for(
         min(o.score.error_percent for o in table.trials)
     )
     stage = DistillStage(DistillStage.Config(epochs=1, batch=32, learning_rate=1e-9, losses={}))
-    distilled = stage.run(done, run).newest(network="distilled", written_as="torch")
-    found = distilled.figure("accuracy_percent")
-    assert found is not None
-    assert found.value > 100 / dataset.classes + 10
+    begun = checkpoint.load(run.path(stage.run(done, run).newest(network="distilled", written_as="torch")))
+    for trained, inherited in zip(begun.parameters(), network.parameters(), strict=True):
+        assert torch.allclose(trained, inherited, atol=1e-5)
     without = chosen(run_in(root, "supernet-2"), probes(run_in(root, "supernet-2")), inherit=False)
     assert without[1].weights is None
 
@@ -147,9 +148,11 @@ def test_another_limit_and_a_correction_train_nothing(
     again = run_in(root, "supernet-3")
     assert chosen(again, probes(again))[0] == first[0]
     tighter = run_in(root, "supernet-4", limit=1.0)
-    table, choice, _ = chosen(tighter, probes(tighter))
-    assert table.within < first[0].within
-    assert choice != first[1]
+    slower = replace(run_in(root, "supernet-7"), correction=1.3)
+    for run in (tighter, slower):
+        table, _, _ = chosen(run, probes(run))
+        assert table.within < first[0].within
+        assert table.trials[0].row.macs < first[0].trials[0].row.macs
     with pytest.raises(AssertionError):
         chosen(again, probes(again), epochs=4)
 
@@ -173,6 +176,15 @@ def test_a_killed_training_goes_on_and_ends_the_same(
     table, choice, _ = chosen(run, probes(run))
     assert steps == 12 + 1 + 2 * 8
     assert (table, choice) == first[:2]
+
+
+def test_shared_weights_are_made_here_and_may_be_pruned_from_the_cache(
+    first: tuple[Trials, ModelSpec, ArtifactSet], root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("EDGEKD_CACHE", str(root / "cache"))
+    found = [entry for entry in cache.entries() if entry.kind == "supernets"]
+    assert len(found) == 1
+    assert found[0].made_here
 
 
 def test_what_cannot_be_shared_is_refused(root: Path) -> None:

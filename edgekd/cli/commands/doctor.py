@@ -23,7 +23,9 @@ if TYPE_CHECKING:
 @click.command(help=__doc__, context_settings={"help_option_names": ["-h", "--help"]})
 @click.option("--cache", "of_cache", is_flag=True, help="List the entries of the cache with size and age.")
 @click.option(
-    "--prune", is_flag=True, help="Delete teachers, their stores and trials from the cache; not while a run goes on."
+    "--prune",
+    is_flag=True,
+    help="Delete teachers, their stores, shared weights and trials from the cache; not while a run goes on.",
 )
 @click.option(
     "--older-than", type=click.FloatRange(min=0), default=0, metavar="DAYS", help="With --prune: only entries that old."
