@@ -242,7 +242,7 @@ def _probes(folder: Path) -> ArtifactSet:
 
 def measured(folder: Path, rows: Sequence[Row], processes: int) -> dict[str, float]:
     """Return by network, as JSON, its share of the teacher's measured latency, all in one series."""
-    context = replace(_context(folder, 0, "measured"), progress=_context(folder, 0, "measured").progress)
+    context = _context(folder, 0, "measured")
     dataset = data.load(context.recipe.data)
     scheme = context.target.float_schemes()[0]
     drafts = Drafts(context, (scheme,), images_of(dataset))
@@ -298,12 +298,14 @@ def main() -> None:
         kept = given.folder / f"rows-{seed}.jsonl"
         known = {json.loads(line)["method"] for line in kept.open()} if kept.is_file() else set()
         missing = [method for method in given.methods.split(",") if method not in known]
-        bench = Bench(given.folder, seed, probes) if missing else None
-        for method in missing if bench is not None else []:
-            row = bench.row(method) if bench is not None else None
+        if not missing:
+            continue
+        bench = Bench(given.folder, seed, probes)
+        for method in missing:
+            row = bench.row(method)
             print(row, flush=True)
             with kept.open("a") as file:
-                file.write(json.dumps(asdict(row)) + "\n" if row is not None else "")
+                file.write(json.dumps(asdict(row)) + "\n")
     rows = [Row(**json.loads(line)) for file in sorted(given.folder.glob("rows-*.jsonl")) for line in file.open()]
     shares = measured(given.folder, rows, given.processes) if given.processes else {}
     print("\n".join(table(rows, shares)))

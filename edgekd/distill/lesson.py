@@ -117,16 +117,16 @@ class Lesson:
         for name, tensor in model.state_dict().items():
             weights.update(name.encode())
             weights.update(_bytes(tensor))
-        spec = self._spec.plain()
-        facts = [weights.hexdigest(), self._dataset.digest, spec["augmentation"], spec["augmentation_options"]]
-        told = None if self._teacher is None else self._teacher.digest
-        return digest_of([*facts, self._context.recipe.seed, told, self._config.plain()])
+        return digest_of([weights.hexdigest(), *self._facts()])
 
     def setting(self) -> str:
         """Return the digest of everything a training depends on besides the network and its first weights."""
-        spec = self._spec.plain()
+        return digest_of(self._facts())
+
+    def _facts(self) -> list[object]:
+        spec, told = self._spec.plain(), None if self._teacher is None else self._teacher.digest
         facts = [self._dataset.digest, spec["augmentation"], spec["augmentation_options"], self._context.recipe.seed]
-        return digest_of([*facts, None if self._teacher is None else self._teacher.digest, self._config.plain()])
+        return [*facts, told, self._config.plain()]
 
     def _pairs(self, model: nn.Module) -> Pairs:
         """Return which layers of student and teacher the losses compare."""

@@ -138,8 +138,7 @@ class DistillStage(Stage[DistillConfig]):
 
     def _config(self, phase: Phase) -> TeachConfig:
         """Return the options of one training."""
-        plain = {name: value for name, value in self.config.plain().items() if name in TeachConfig.model_fields}
-        return TeachConfig.model_validate({**plain, **phase.changes})
+        return TeachConfig.model_validate({**self.config.alone.plain(), **phase.changes})
 
     @staticmethod
     def _begin(

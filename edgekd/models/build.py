@@ -42,8 +42,7 @@ def build(spec: ModelSpec, input_shape: tuple[int, ...], classes: int) -> nn.Mod
                 f"factory '{spec.factory}' returned {type(module).__name__}, not a torch.nn.Module", spec.factory
             )
     else:
-        family = NETWORKS.get(title)
-        network = family(from_mapping(family.Config, spec.options, f"options of model '{title}'"))
+        network = _built_in(title, spec)
         _refuse_huge(network, title, input_shape, classes)
         module = network.build(input_shape, classes)
     _check_output(module, title, input_shape, classes)
@@ -59,10 +58,14 @@ def outline(spec: ModelSpec, input_shape: tuple[int, ...], classes: int) -> nn.M
     """
     if spec.name is None:
         raise UsageError(f"only built-in networks have an outline, and '{spec.factory}' is a factory", spec.factory)
-    family = NETWORKS.get(spec.name)
-    network = family(from_mapping(family.Config, spec.options, f"options of model '{spec.name}'"))
+    network = _built_in(spec.name, spec)
     with torch.device("meta"):
         return network.build(input_shape, classes)
+
+
+def _built_in(name: str, spec: ModelSpec) -> Network:
+    family = NETWORKS.get(name)
+    return family(from_mapping(family.Config, spec.options, f"options of model '{name}'"))
 
 
 def _refuse_huge(network: Network, title: str, input_shape: tuple[int, ...], classes: int) -> None:

@@ -10,8 +10,8 @@ from torch.func import functional_call
 
 from edgekd.errors import UsageError
 from edgekd.models.build import outline
-from edgekd.recipe import ModelSpec
 from edgekd.search.candidate import untrained
+from edgekd.search.choice import in_words
 from edgekd.search.space import Point, Space
 
 _BLOCKS = "blocks"
@@ -40,7 +40,7 @@ class SharedWeights(nn.Module):
                 known = sizes.setdefault(shared, own)
                 if len(known) != len(own):
                     raise UsageError(
-                        f"the networks of this space cannot share weights: '{name}' of {_words(space.at(point))} has "
+                        f"the networks of this space cannot share weights: '{name}' of {in_words(space.at(point))} has "
                         f"shape {own}, in its place another one has {known}; try them out with the stage 'trials'"
                     )
                 sizes[shared] = tuple(map(max, known, own))
@@ -112,7 +112,3 @@ def _first_values(name: str, size: tuple[int, ...]) -> nn.Parameter:
     elif name.endswith("weight"):
         nn.init.ones_(tensor)
     return nn.Parameter(tensor)
-
-
-def _words(spec: ModelSpec) -> str:
-    return f"{spec.name} {spec.options}"
