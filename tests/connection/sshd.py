@@ -45,9 +45,10 @@ class Sshd:
 
     def reboot(self) -> None:
         """Let every connection end and answer no new one, until it is back."""
+        self.process.send_signal(signal.SIGSTOP)  # lets none in, nor forget one that ends by itself meanwhile
         for held in self.connections():
             os.kill(held, signal.SIGKILL)
-        self.process.terminate()
+        self.process.kill()
         self.process.wait()
 
     def back(self) -> None:
