@@ -1,18 +1,22 @@
-"""Which allocator keeps more accuracy at the same measured latency? One network, cut by each; paired over seeds.
+"""Which choice of widths keeps more accuracy at the same measured latency? One network, cut by each; paired over seeds.
 
     python -m tools.bench_allocators FOLDER [--seeds 8] [--first 0] [--datasets fashion-mnist,mnist5k] [--processes 11]
+        [--names latency,uniform,global-score,macs,random] [--until landed|recovered|measured]
 
-A ResNet-8 of equal width in all stages, whose first layers therefore cost most and whose last ones matter most, is
-trained once for every data set and seed. Widths rest on what a user has: a profile of probes that the stage `search`
-measures here. The uniform control is cut to a share of the whole network's measured latency, and every other allocator
-to what the control then costs: the cuts of all seeds are built untrained and measured beside the control's, four
-times, and those whose mean costs most nearly as much are taken. Then each is recovered alike under its teacher. A row
-is one cut: accuracy on test images right after it and after the recovery. In the end all cuts are measured anew in one
-interleaved series: the latencies of the table, and whether they are equal. Settings were tried out on seeds from 100 on
-(--first), but for the share, which was 0.17 at first.
-FOLDER keeps teachers, profile, predicted shares and rows, and what is there is not made again.
-Prints a table for each data set, differences with their 95 % interval (Student's t over seeds). One thread, 40 minutes
-of one core; measuring wants a quiet machine.
+A ResNet-8 of equal width in all stages, five of the target's channel steps, whose first layers therefore cost most and
+whose last ones matter most, is trained once for every data set and seed. It is cut by every allocator, and by two
+searches besides: `macs` is the latency allocator under a limit of multiplications, `random` draws networks within the
+limit and takes the one that is right most often straight after its cut. Widths rest on what a user has: a profile of
+probes that the stage `search` measures here. The uniform control is cut to a share of the whole network's measured
+latency, and everything else to what the control then costs: the cuts of all seeds are built untrained and measured
+beside the control's, four times, and those whose mean costs most nearly as much are taken. Then each is recovered alike
+under its teacher, so that all have cost equally much training. A row is one cut: accuracy on test images right after it
+and after the recovery. In the end all cuts are measured anew in one interleaved series: the latencies of the table, and
+whether they are equal. Settings were tried out on seeds from 100 on (--first), but for the share, which was 0.17 at
+first.
+FOLDER keeps teachers, profile, predicted shares and rows, and what is there is not made again; --until stops early.
+Prints a table for each data set, differences with their 95 % interval (Student's t over seeds). One thread; measuring
+wants a quiet machine.
 """
 
 from __future__ import annotations
@@ -36,9 +40,10 @@ from edgekd.distill.teach import TeachConfig, teach
 from edgekd.measure import machine
 from edgekd.measure.comparison import ratio_in_turns
 from edgekd.models.kernels import kernels
+from edgekd.predict.features import step_of
 from edgekd.prune import allocator, criterion
 from edgekd.prune.allocator import ALLOCATORS
-from edgekd.prune.cost import PredictedLatency, channel_step, cost
+from edgekd.prune.cost import Cost, FilledMacs, PredictedLatency, channel_step, cost
 from edgekd.prune.cut import Cut, Cutter, perform
 from edgekd.prune.measured import WHOLE
 from edgekd.prune.samples import Samples, renew_statistics
@@ -52,8 +57,7 @@ from edgekd.train.dataset import DataSet
 from edgekd.train.evaluate import accuracy, logits
 from edgekd.train.stage import TeacherConfig, TeacherStage
 from tools.bench_losses import interval
-
-MODEL = {"name": "resnet", "options": {"depth": 8, "channels": [40, 40, 40]}}
+from tools.random_widths import NEAR, RandomWidths
 
 
 @dataclass(frozen=True)
@@ -78,9 +82,14 @@ SETTINGS = {
         TeachConfig(epochs=2, batch=64, learning_rate=0.05),
     ),
 }
+WIDTH = 5
+"""Channel steps of the target."""
 SHARE, MAX_RATIO = 0.24, 0.8
 """Of the whole network's latency, and the largest share of a group's channels that may go."""
 CONTROL, OURS = "uniform", "latency"
+MACS, RANDOM = "macs", "random"
+DRAWN, JUDGING = 24, 500
+"""Networks a random search draws, and validation images that judge them."""
 SEEN = {"count": 256, "batch": 32}
 JUDGED = 5000
 """Test images, or as many as there are."""
@@ -135,12 +144,32 @@ class Trained:
         return percent(self.model, self.dataset)
 
     def chooser(self, name: str) -> Callable[[float], Cut]:
-        """Return what gives for a predicted share the channels that stay."""
-        judge = criterion.create("taylor", {})
-        cutter = Cutter(judge, allocator.create(name, {}), self.samples, self.cost, self.step)
+        """Return what gives for a predicted share, of latency or of multiplications, the channels that stay."""
+        limited: Cost = FilledMacs(1) if name == MACS else self.cost
+        named = allocator.create(OURS if name in {MACS, RANDOM} else name, {})
+        cutter = Cutter(criterion.create("taylor", {}), named, self.samples, limited, self.step)
         floors = allocator.floors(self.found.widths, MAX_RATIO, self.step)
-        within = cutter.chooser(self.model, self.found, floors)
-        return lambda share: within(share * self.whole)
+        if name == RANDOM:
+            return self._random(cutter.scores(self.model, self.found), floors)
+        within, whole = cutter.chooser(self.model, self.found, floors), limited.of(self.found.kernels.whole)
+        return lambda share: within(share * whole)
+
+    def _random(self, scores: Mapping[str, torch.Tensor], floors: Mapping[str, int]) -> RandomWidths:
+        seen = self.dataset.validation.take(np.arange(JUDGING))
+
+        def right(cut: Cut) -> float:
+            network = perform(self.model, self.found, cut)
+            renew_statistics(network, self.samples)
+            return accuracy(logits(network, data.normalised(seen, self.dataset)), seen.labels)
+
+        return RandomWidths(
+            allocator.Problem(scores, floors, self.step, lambda _: 0.0, 0.0).ladders,
+            lambda widths: self.cost.of(self.found.kernels.at(widths)) / self.whole,
+            lambda widths: Cut(kept={name: allocator.kept(scores[name], width) for name, width in widths.items()}),
+            right,
+            self.context.recipe.seed,
+            DRAWN,
+        )
 
 
 class Bench:
@@ -172,7 +201,7 @@ class Bench:
         of them, as the stage draws it, would follow the noise of a machine that is not quiet. Where that asks for what
         was measured before, a series in the middle between those that cost too much and too little says more.
         """
-        asked, off, seen = SHARE, list[float](), dict[float, float]()
+        asked, off, seen = self._asked(choosers, self._predicted(control)), list[float](), dict[float, float]()
         for number in range(SERIES):
             cuts = [within(asked) for within in choosers]
             shares = self.measured([*cuts, *control], self.processes, f"landing {number}")
@@ -188,7 +217,9 @@ class Bench:
 
     def _asked(self, choosers: Sequence[Callable[[float], Cut]], goal: float) -> float:
         """Return the largest share to ask for at which the cuts' mean is at most `goal`: widths go in steps."""
-        low, high = goal, 2 * goal
+        if isinstance(choosers[0], RandomWidths):
+            return goal * 2 / (1 + NEAR)
+        low, high = goal / 4, 2 * goal
         for _ in range(12):
             middle = (low + high) / 2
             within = self._predicted([choose(middle) for choose in choosers]) <= goal
@@ -235,7 +266,7 @@ class Bench:
         here = targets.load("host", machine.host_target())
         setting = SETTINGS[self.name]
         plain = {
-            "model": MODEL,
+            "model": resnet_8(WIDTH * max(step_of(here, scheme) for scheme in here.float_schemes())),
             "data": setting.data,
             "target": here.name,
             "budget": {"latency_ratio": 1.0, "percentile": PERCENTILE},
@@ -255,6 +286,11 @@ class Bench:
             raise SystemExit("the probes that widths rest on were not measured")
         found = prunable(model, dataset.input_shape)
         return Trained(context, artifacts, dataset, model, found, predicted, step)
+
+
+def resnet_8(channels: int) -> dict[str, object]:
+    """Return the ResNet-8 of equal width in all stages."""
+    return {"name": "resnet", "options": {"depth": 8, "channels": [channels] * 3}}
 
 
 def _like(cut: Cut) -> Cut:
@@ -296,16 +332,20 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=8)
     parser.add_argument("--first", type=int, default=0, help="seed")
     parser.add_argument("--datasets", default=",".join(SETTINGS), help="names, with commas")
+    parser.add_argument("--names", default=",".join((*ALLOCATORS.names(), MACS, RANDOM)), help="names, with commas")
     parser.add_argument("--processes", type=int, default=11, help="of each engine; twice as many in the end")
+    parser.add_argument("--until", choices=("landed", "recovered", "measured"), default="measured", help="what is last")
     given = parser.parse_args()
     torch.set_num_threads(1)
     given.folder.mkdir(parents=True, exist_ok=True)
-    kept, names = given.folder / "rows.jsonl", ALLOCATORS.names()
+    kept, names = given.folder / "rows.jsonl", given.names.split(",")
     rows = [Row(**json.loads(line)) for line in kept.open()] if kept.is_file() else []
     seeds = range(given.first, given.first + given.seeds)
     for dataset in given.datasets.split(","):
         bench = Bench(dataset, seeds, given.folder, given.processes)
         cuts = bench.cuts(names)
+        if given.until == "landed":
+            continue
         wanted = {
             (dataset, name, seed, _key(cut)): cut for name in names for seed, cut in zip(seeds, cuts[name], strict=True)
         }
@@ -315,6 +355,8 @@ def main() -> None:
                 print(f"  {rows[-1]}", flush=True)
                 with kept.open("a") as file:
                     file.write(json.dumps(rows[-1].__dict__) + "\n")
+        if given.until == "recovered":
+            continue
         flat = bench.measured([cut for name in names for cut in cuts[name]], 2 * given.processes, "in the end")
         shares = {name: flat[at * given.seeds : (at + 1) * given.seeds] for at, name in enumerate(names)}
         mine = [row for row in rows if row.key in wanted]
