@@ -10,13 +10,18 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
+from scipy.optimize import brentq
 from torch import nn
 
 T = TypeVar("T")
 _LEAST = 0.2
-"""Of the smallest share built so far: a line is not followed further down in one go."""
+"""Of the smallest share built so far: a curve is not followed further down in one go."""
+_POWERS = 0.4, 2.0
+"""How much a curve may bend; three points with noise say anything."""
+_RISE, _RISES = 0.02, 10
+"""In what steps, and how many of them, the next larger choice is looked for, as a share of the limit."""
 
 
 @dataclass(frozen=True)
@@ -65,28 +70,90 @@ def land(
     built: list[Landed[T]] = []
     limit = goal
     while len(built) < engines:
-        network, predicted = choose(limit)
-        if any(math.isclose(predicted, one.predicted, rel_tol=1e-6) for one in built):
+        known = [(one.predicted, one.measured) for one in built]
+        chosen = _nearest(goal, limit, choose, known)
+        if chosen is None:
             break
-        built.append(Landed(network, predicted, measured(network)))
-        if _miss(built[-1], goal) <= tolerance:
+        built.append(Landed(*chosen, measured(chosen[0])))
+        if _miss(built[-1].measured, goal) <= tolerance:
             break
-        limit = _limit(goal, [(1.0, 1.0), *((one.predicted, one.measured) for one in built)])
-    return sorted(built, key=lambda one: _miss(one, goal))
+        limit = _Curve.through([*known, (built[-1].predicted, built[-1].measured)], goal).predicted(goal)
+    return sorted(built, key=lambda one: _miss(one.measured, goal))
 
 
-def _miss(one: Landed[T], goal: float) -> float:
-    return abs(one.measured / goal - 1)
+def _miss(measured: float, goal: float) -> float:
+    return abs(measured / goal - 1)
 
 
-def _limit(goal: float, points: list[tuple[float, float]]) -> float:
-    """Return the predicted share at which the goal is expected to be measured: on the line between its neighbours.
+def _nearest(
+    goal: float, limit: float, choose: Callable[[float], tuple[T, float]], known: list[tuple[float, float]]
+) -> tuple[T, float] | None:
+    """Return the choice at `limit`, or the next larger one if that should come nearer to the goal.
 
-    A line, because what differs from a prediction is mostly an overhead that no width changes.
+    A choice keeps within what it is given, so where steps are coarse the one just above may be the nearer one. None
+    where both were built, or where the one that was not should be further off than what was.
     """
-    ordered = sorted((measured, predicted) for predicted, measured in points)
-    above = next((at for at, (measured, _) in enumerate(ordered) if measured >= goal), len(ordered) - 1)
-    low, high = ordered[max(above, 1) - 1], ordered[max(above, 1)]
-    run = high[0] - low[0]
-    slope = max((high[1] - low[1]) / run, 0.0) if run > 0 else 1.0
-    return min(max(low[1] + slope * (goal - low[0]), _LEAST * low[1]), 1.0)
+    below = choose(limit)
+    if not known:
+        return below
+    larger = (choose(min(limit * (1 + _RISE * number), 1.0)) for number in range(1, _RISES + 1))
+    above = next((one for one in larger if not math.isclose(one[1], below[1], rel_tol=1e-6)), below)
+    expected = _Curve.through(known, goal)
+    new = [one for one in (below, above) if not any(math.isclose(one[1], share, rel_tol=1e-6) for share, _ in known)]
+    best = min(new, key=lambda one: _miss(expected.measured(one[1]), goal), default=None)
+    if best is None or len(new) == 2:
+        return best
+    hopeful = _miss(expected.measured(best[1]), goal) < min(_miss(measured, goal) for _, measured in known)
+    return best if hopeful or best is below else None
+
+
+class _Curve(NamedTuple):
+    """Measured share as a function of the predicted one: `overhead + rate * predicted ** power`.
+
+    Of two points a line, because what differs from a prediction is mostly an overhead that no width changes. A third
+    one tells its bend: narrow layers use less of what a processor can do, so the last channels save less time.
+    """
+
+    overhead: float
+    rate: float
+    power: float
+    least: float
+    """No curve is followed further down in one go."""
+
+    @classmethod
+    def through(cls, known: list[tuple[float, float]], goal: float) -> _Curve:
+        """Return the curve through the known points nearest to the goal, the whole network among them."""
+        ordered = sorted({(1.0, 1.0), *known}, key=lambda point: point[1])
+        above = next((at for at, (_, measured) in enumerate(ordered) if measured >= goal), len(ordered) - 1)
+        above = max(above, 1)
+        low, high = ordered[above - 1], ordered[above]
+        third = ordered[above + 1] if above + 1 < len(ordered) else ordered[above - 2] if above > 1 else None
+        power = 1.0 if third is None else _power(sorted((low, high, third)))
+        run = high[0] ** power - low[0] ** power
+        rate = max((high[1] - low[1]) / run, 0.0) if run > 0 else 0.0
+        return cls(low[1] - rate * low[0] ** power, rate, power, _LEAST * min(point[0] for point in ordered))
+
+    def predicted(self, measured: float) -> float:
+        """Return the predicted share at which `measured` is expected."""
+        if self.rate <= 0:
+            return self.least
+        return min(max(float(max((measured - self.overhead) / self.rate, 0.0) ** (1 / self.power)), self.least), 1.0)
+
+    def measured(self, predicted: float) -> float:
+        """Return the measured share that is expected of a predicted one."""
+        return float(self.overhead + self.rate * predicted**self.power)
+
+
+def _power(points: list[tuple[float, float]]) -> float:
+    """Return the exponent of the curve through three points, the smallest share first."""
+    (x0, y0), (x1, y1), (x2, y2) = points
+    if not (x0 < x1 < x2 and y0 < y1 < y2):
+        return 1.0
+
+    def steeper(power: float) -> float:
+        return float((x2**power - x1**power) / (x1**power - x0**power) - (y2 - y1) / (y1 - y0))
+
+    flattest, steepest = _POWERS
+    if steeper(flattest) >= 0:
+        return flattest
+    return steepest if steeper(steepest) <= 0 else float(brentq(steeper, flattest, steepest))

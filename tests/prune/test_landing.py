@@ -55,3 +55,21 @@ def test_noise_of_a_few_percent_does_not_lead_astray() -> None:
     noise = iter([1.02, 0.98, 1.01])
     built = land(0.3, choose, lambda width: (0.1 + 0.9 * width / STEPS) * next(noise), tolerance=0.0)
     assert abs((0.1 + 0.9 * built[0].predicted) / 0.3 - 1) <= 0.06
+
+
+def test_a_bend_is_seen_with_the_third_point() -> None:
+    built = land(0.25, choose, lambda width: (width / STEPS) ** 0.62)
+    assert abs(built[0].measured / 0.25 - 1) <= 0.05
+
+
+def test_where_the_choice_is_the_same_again_the_next_larger_one_is_built_if_it_should_be_nearer() -> None:
+    coarse = [0.2, 0.4, 0.55, 0.79, 1.0]
+
+    def choosing(limit: float) -> tuple[float, float]:
+        share = max(one for one in coarse if one <= max(limit, 0.2))
+        return share, share
+
+    built = land(0.75, choosing, lambda share: 0.95 * share)  # 0.55 first, and again by the line
+    assert built[0].network == 0.79
+    built = land(0.6, choosing, lambda share: 0.95 * share)
+    assert [one.network for one in built] == [0.55]  # the next one would be further off
