@@ -34,7 +34,10 @@ check: $(READY)
 	@rm -f .import-linter.log
 
 bench: $(READY)
-	@for script in tools/bench_*.py; do echo "== $$script"; $(BIN)/python -m tools.$$(basename $$script .py) || exit 1; done
+	@for script in $$(grep -L 'add_argument("model"' tools/bench_*.py); do \
+	  name=$$(basename $$script .py); folder=$$(grep -q 'add_argument("folder"' $$script && echo runs/$$name); \
+	  echo "== $$name"; $(BIN)/python -m tools.$$name $$folder || exit 1; \
+	done
 
 clean:
 	rm -rf runs dist .mypy_cache .ruff_cache .pytest_cache

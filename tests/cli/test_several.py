@@ -61,6 +61,7 @@ def test_one_folder_holds_a_run_of_one_target_or_of_several(held: Desk) -> None:
     refused(answer, 2, "other holds a run of several targets; give another --run-folder")
     refused(held.give("compress", "--resume", "other"), 2, r"targets\.json.*key 'targets' is missing")
     refused(held.give("compress", "--resume", "other", *TWO), 2, "give neither target, folder nor options")
+    refused(held.give("compress", "--resume", "other", "--workers", "0"), 2, "give neither target, folder nor options")
 
 
 def test_a_dry_run_plans_every_target(desk: Desk) -> None:

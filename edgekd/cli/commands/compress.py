@@ -66,7 +66,7 @@ def command(
     given: tuple[str, ...] = ()
     if resume is None:
         given = (*overrides, *short, *placed(named, overrides, executor, workers))
-    elif targets or run_folder or smoke or overrides or short or executor or workers:
+    elif targets or run_folder or smoke or overrides or short or executor is not None or workers is not None:
         raise UsageError("--resume goes on with a run as it was begun; give neither target, folder nor options")
     how = {"dry_run": dry_run, "as_json": as_json, "quiet": quiet}
     if len(targets) > 1 or (resume is not None and several.is_begun(resume)):
