@@ -18,6 +18,8 @@ from torch import nn
 T = TypeVar("T")
 _LEAST = 0.2
 """Of the smallest share built so far: a curve is not followed further down in one go."""
+_BEND = 0.85
+"""The exponent that two points leave open."""
 _POWERS = 0.4, 2.0
 """How much a curve may bend; three points with noise say anything."""
 _RISE, _RISES = 0.02, 10
@@ -110,8 +112,9 @@ def _nearest(
 class _Curve(NamedTuple):
     """Measured share as a function of the predicted one: `overhead + rate * predicted ** power`.
 
-    Of two points a line, because what differs from a prediction is mostly an overhead that no width changes. A third
-    one tells its bend: narrow layers use less of what a processor can do, so the last channels save less time.
+    What differs from a prediction is mostly an overhead that no width changes. But narrow layers use less of what a
+    processor can do, so that a line through two points asks for far too little: the curve is bent somewhat until a
+    third point tells how much.
     """
 
     overhead: float
@@ -128,7 +131,7 @@ class _Curve(NamedTuple):
         above = max(above, 1)
         low, high = ordered[above - 1], ordered[above]
         third = ordered[above + 1] if above + 1 < len(ordered) else ordered[above - 2] if above > 1 else None
-        power = 1.0 if third is None else _power(sorted((low, high, third)))
+        power = _BEND if third is None else _power(sorted((low, high, third)))
         run = high[0] ** power - low[0] ** power
         rate = max((high[1] - low[1]) / run, 0.0) if run > 0 else 0.0
         return cls(low[1] - rate * low[0] ** power, rate, power, _LEAST * min(point[0] for point in ordered))
@@ -148,7 +151,7 @@ def _power(points: list[tuple[float, float]]) -> float:
     """Return the exponent of the curve through three points, the smallest share first."""
     (x0, y0), (x1, y1), (x2, y2) = points
     if not (x0 < x1 < x2 and y0 < y1 < y2):
-        return 1.0
+        return _BEND
 
     def steeper(power: float) -> float:
         return float((x2**power - x1**power) / (x1**power - x0**power) - (y2 - y1) / (y1 - y0))
