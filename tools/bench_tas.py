@@ -35,6 +35,7 @@ from edgekd.artifact import ArtifactSet
 from edgekd.distill.teach import TeachConfig, teach
 from edgekd.measure import machine
 from edgekd.models.build import build
+from edgekd.models.residual import ResNetShape
 from edgekd.profile import Profile
 from edgekd.recipe import ModelSpec, Recipe
 from edgekd.schema import read_json
@@ -43,7 +44,6 @@ from edgekd.search.choice import in_words
 from edgekd.search.stage import SearchConfig, SearchStage
 from edgekd.search.tas.config import TasConfig
 from edgekd.search.tas.landing import by_probability
-from edgekd.search.tas.shapes import network
 from edgekd.search.tas.stage import Found, TasStage
 from edgekd.stage import Context
 from edgekd.train import checkpoint, data
@@ -52,7 +52,7 @@ from edgekd.train.stage import TeacherStage
 from tools.bench_allocators import SETTINGS, percent, resnet_8
 from tools.bench_losses import interval
 
-UNIFORM = network((16, 16, 16), (1, 1, 1))
+UNIFORM = ResNetShape((16, 16, 16), (1, 1, 1)).spec
 SPACE = {"depths": [8], "multipliers": [0.2, 1.0], "growths": [1.0]}
 TAS = TasConfig(epochs=8, batch=64, learning_rate=0.1)
 STUDENT = TeachConfig(epochs=5, batch=64, learning_rate=0.1, losses={"logits-kl": {"weight": 0.5}})
@@ -162,7 +162,7 @@ class Bench:
         logs = [np.log(own.probabilities).tolist() for own in decided]
         for positions in by_probability(logs):
             chosen = [own.candidates[at] for own, at in zip(decided, positions, strict=True)]
-            spec = network(chosen[:3], chosen[3:])
+            spec = ResNetShape(chosen[:3], chosen[3:]).spec
             if self._share(spec) <= 1 + 1e-9:  # the control costs the limit, to the last bit but one
                 yield spec
 

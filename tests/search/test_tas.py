@@ -20,6 +20,7 @@ from edgekd.distill.stage import DistillStage
 from edgekd.errors import TrainingError, UsageError
 from edgekd.models.build import build
 from edgekd.models.kernels import kernels
+from edgekd.models.residual import ResNetShape
 from edgekd.pipeline.stages import configured, refuse_early
 from edgekd.profile import Kernel, Profile
 from edgekd.recipe import ModelSpec
@@ -33,7 +34,7 @@ from edgekd.search.tas.cost import Tables, cost_loss
 from edgekd.search.tas.decisions import Decisions
 from edgekd.search.tas.interpolation import to_width
 from edgekd.search.tas.landing import by_probability, landed
-from edgekd.search.tas.shapes import Family, Shapes, network
+from edgekd.search.tas.shapes import Family, Shapes
 from edgekd.search.tas.stage import Found, TasStage
 from edgekd.search.tas.supernet import Supernet
 from edgekd.search.tas.training import Turns, temperature
@@ -112,14 +113,14 @@ def test_as_many_channels_as_are_wanted_stay_as_they_are() -> None:
 @pytest.mark.parametrize("blocks", [(1, 1, 1), (2, 1, 3), (3, 3, 3)])
 def test_the_family_knows_the_kernels_of_every_network(blocks: tuple[int, ...]) -> None:
     widths = (8, 24, 40)
-    built = kernels(build(network(widths, blocks), SHAPE, CLASSES), SHAPE)
+    built = kernels(build(ResNetShape(widths, blocks).spec, SHAPE, CLASSES), SHAPE)
     assert Counter(Family.of(SHAPE, CLASSES).kernels(widths, blocks)) == Counter(k._replace(name="") for k in built)
 
 
 @pytest.mark.parametrize(("channels", "classes"), [(3, 4), (2, 5), (4, 3)])
 def test_channels_of_images_and_classes_are_no_widths(channels: int, classes: int) -> None:
     family = Family.of((channels, 8, 8), classes)
-    built = kernels(build(network((16, 32, 48), (1, 1, 1)), (channels, 8, 8), classes), (channels, 8, 8))
+    built = kernels(build(ResNetShape((16, 32, 48), (1, 1, 1)).spec, (channels, 8, 8), classes), (channels, 8, 8))
     assert Counter(family.kernels((16, 32, 48), (1, 1, 1))) == Counter(k._replace(name="") for k in built)
 
 
@@ -130,7 +131,7 @@ def test_the_expected_cost_of_a_certain_network_is_its_predicted_cost(root: Path
     tables = Tables(judge.each_ms, Family.of(SHAPE, CLASSES), shapes)
     seen = set()
     for positions in [(0, 0, 0, 0, 0, 0), (1, 1, 2, 1, 2, 0), (0, 1, 0, 1, 1, 0), (1, 0, 1, 0, 2, 0)]:
-        spec = network(*shapes.of(positions))
+        spec = shapes.of(positions).spec
         predicted = judge.row("found", candidate("found", spec, SHAPE, CLASSES)).latency.value
         assert tables.of(positions) == pytest.approx(predicted, rel=1e-12)
         seen.add(predicted)
@@ -214,7 +215,7 @@ def test_a_temperature_falls_from_the_first_to_the_last() -> None:
 def test_with_one_candidate_each_the_shared_network_is_the_network_itself() -> None:
     shapes = Shapes(((8,), (16,), (24,)), ((2,), (1,), (2,)))
     net = Supernet(shapes, 1, CLASSES, Decisions([1] * 6, 1.0, 1))
-    own = build(network((8, 16, 24), (2, 1, 2)), SHAPE, CLASSES).train()
+    own = build(ResNetShape((8, 16, 24), (2, 1, 2)).spec, SHAPE, CLASSES).train()
     layers = [module for module in net.modules() if hasattr(module, "norms")]
     convolutions = [module for module in own.modules() if isinstance(module, nn.Conv2d)]
     with torch.no_grad():
@@ -259,7 +260,7 @@ def test_candidates_that_can_never_fit_are_left_out_and_the_rest_is_spread() -> 
 
 
 def test_the_candidates_are_all_between_the_ends_of_a_space() -> None:
-    specs = [network((8, 16, 24), (1, 1, 1)), network((16, 16, 40), (3, 3, 3))]
+    specs = [ResNetShape((8, 16, 24), (1, 1, 1)).spec, ResNetShape((16, 16, 40), (3, 3, 3)).spec]
     assert Shapes.around(specs, 8) == Shapes(((8, 16), (16,), (24, 32, 40)), ((1, 2, 3),) * 3)
 
 
@@ -355,7 +356,7 @@ def test_where_nothing_fits_the_cheapest_is_taken_without_a_search(root: Path, m
     found, _ = searched(run, probes(run))
     assert not found.on_limit
     assert not found.chosen.fits
-    assert found.chosen.spec == network((16, 16, 32), (1, 1, 1))
+    assert found.chosen.spec == ResNetShape((16, 16, 32), (1, 1, 1)).spec
     assert (found.images, found.expected_ms) == (0, ())
 
 

@@ -7,6 +7,7 @@ from typing import Annotated
 from torch import Tensor, nn
 
 from edgekd.models.network import Network, image
+from edgekd.models.residual import blocks_of
 from edgekd.schema import Field, Schema, field_validator
 
 
@@ -79,7 +80,7 @@ class ResNet(Network):
         @classmethod
         def _six_n_plus_two(cls, depth: int) -> int:
             if (depth - 2) % 6:
-                below = (depth - 2) // 6 * 6 + 2
+                below = 6 * blocks_of(depth) + 2
                 raise ValueError(f"a depth is 6n + 2; the nearest are {below} and {below + 6}")
             return depth
 
@@ -87,5 +88,6 @@ class ResNet(Network):
 
     def build(self, input_shape: tuple[int, ...], classes: int) -> nn.Module:
         """Return the module; 272k parameters at the default size."""
-        counts = self.config.blocks or ((self.config.depth - 2) // 6,) * 3
+        each = blocks_of(self.config.depth)
+        counts = self.config.blocks or (each, each, each)
         return _Module(counts, self.config.channels, image(input_shape)[0], classes)

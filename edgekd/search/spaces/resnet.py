@@ -5,9 +5,9 @@ from __future__ import annotations
 from functools import cached_property
 from typing import Annotated
 
-from edgekd.models.network import NETWORKS
+from edgekd.models.residual import STAGES, ResNetShape, blocks_of
 from edgekd.recipe import ModelSpec
-from edgekd.schema import Field, field_validator, from_mapping
+from edgekd.schema import Field, field_validator
 from edgekd.search.space import Axis, Point, Space
 
 _Factor = Annotated[float, Field(gt=0, le=16)]
@@ -51,38 +51,28 @@ class ResNetSpace(Space):
 
     def at(self, point: Point) -> ModelSpec:
         """Return the network of these choices; narrow ones may be the same when rounded to the step."""
-        depth, widths = self._shape(point)
-        return ModelSpec(name="resnet", options={"depth": depth, "channels": list(widths)})
+        return self._shape(point).spec
 
     def macs(self, point: Point) -> float:
         """Return the multiplications of the residual blocks per pixel of the input."""
-        depth, channels = self._shape(point)
-        total, inputs = 0.0, channels[0]
-        for stage, width in enumerate(channels):
-            shortcut = inputs * width if stage else 0
-            total += (9 * inputs * width + 9 * (2 * ((depth - 2) // 6) - 1) * width**2 + shortcut) / 4**stage
-            inputs = width
-        return total
+        return self._shape(point).macs
 
     def rows(self, point: Point) -> tuple[int, ...]:
         """Return the blocks of each stage."""
-        return ((self._shape(point)[0] - 2) // 6,) * 3
+        return self._shape(point).blocks
 
-    def _shape(self, point: Point) -> tuple[int, tuple[int, ...]]:
+    def _shape(self, point: Point) -> ResNetShape:
         multiplier, growth = self.config.multipliers[point[1]], self.config.growths[point[2]]
-        _, channels = self._of_teacher
-        widths = tuple(self.aligned(width * multiplier * growth**k) for k, width in enumerate(channels))
-        return self._depths[point[0]], widths
+        of_teacher = enumerate(self._of_teacher.widths)
+        widths = tuple(self.aligned(width * multiplier * growth**k) for k, width in of_teacher)
+        return ResNetShape(widths, (blocks_of(self._depths[point[0]]),) * STAGES)
 
     @cached_property
     def _depths(self) -> list[int]:
         """Return the depths, no deeper than the teacher."""
-        deepest, _ = self._of_teacher
+        deepest = 2 * sum(self._of_teacher.blocks) + 2 if self.teacher.name == "resnet" else max(self.config.depths)
         return [depth for depth in self.config.depths if depth <= deepest] or [min(self.config.depths)]
 
     @cached_property
-    def _of_teacher(self) -> tuple[int, tuple[int, ...]]:
-        family = NETWORKS.get("resnet").Config
-        own = self.teacher.name == "resnet"
-        config = from_mapping(family, self.teacher.options if own else {}, "options of model 'resnet'").plain()
-        return (config["depth"] if own else max(self.config.depths)), tuple(config["channels"])
+    def _of_teacher(self) -> ResNetShape:
+        return ResNetShape.of(self.teacher.options if self.teacher.name == "resnet" else {})

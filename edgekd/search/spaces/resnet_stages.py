@@ -5,12 +5,11 @@ from __future__ import annotations
 from functools import cached_property
 from typing import Annotated
 
-from edgekd.models.network import NETWORKS
+from edgekd.models.residual import STAGES, ResNetShape
 from edgekd.recipe import ModelSpec
-from edgekd.schema import Field, from_mapping
+from edgekd.schema import Field
 from edgekd.search.space import Axis, Point, Space
 
-_STAGES = 3
 _Share = Annotated[float, Field(gt=0, le=1)]
 _Blocks = Annotated[int, Field(ge=1, le=64)]
 
@@ -35,45 +34,34 @@ class ResNetStagesSpace(Space):
 
     def axes(self) -> tuple[Axis, ...]:
         """Return the width of each stage, then the blocks of each stage."""
-        return (*(Axis(len(self.config.widths)),) * _STAGES, *(Axis(len(own)) for own in self._blocks))
+        return (*(Axis(len(self.config.widths)),) * STAGES, *(Axis(len(own)) for own in self._blocks))
 
     def at(self, point: Point) -> ModelSpec:
         """Return the network of these choices; narrow ones may be the same when rounded to the step."""
-        channels, blocks = self._shape(point)
-        alike = len(set(blocks)) == 1
-        depth = {"depth": 6 * blocks[0] + 2} if alike else {"blocks": list(blocks)}
-        return ModelSpec(name="resnet", options={**depth, "channels": list(channels)})
+        return self._shape(point).spec
 
     def macs(self, point: Point) -> float:
         """Return the multiplications of the residual blocks per pixel of the input."""
-        channels, blocks = self._shape(point)
-        total, inputs = 0.0, channels[0]
-        for stage, (width, count) in enumerate(zip(channels, blocks, strict=True)):
-            shortcut = inputs * width if stage else 0
-            total += (9 * inputs * width + 9 * (2 * count - 1) * width**2 + shortcut) / 4**stage
-            inputs = width
-        return total
+        return self._shape(point).macs
 
     def rows(self, point: Point) -> tuple[int, ...]:
         """Return the blocks of each stage."""
-        return self._shape(point)[1]
+        return self._shape(point).blocks
 
-    def _shape(self, point: Point) -> tuple[tuple[int, ...], tuple[int, ...]]:
-        widths = zip(self._of_teacher[0], point[:_STAGES], strict=True)
+    def _shape(self, point: Point) -> ResNetShape:
+        widths = zip(self._of_teacher.widths, point[:STAGES], strict=True)
         channels = tuple(self.aligned(width * self.config.widths[at]) for width, at in widths)
-        return channels, tuple(own[at] for own, at in zip(self._blocks, point[_STAGES:], strict=True))
+        return ResNetShape(channels, tuple(own[at] for own, at in zip(self._blocks, point[STAGES:], strict=True)))
 
     @cached_property
     def _blocks(self) -> list[tuple[int, ...]]:
         """Return by stage what it may have, no more than the teacher."""
         asked = sorted(set(self.config.blocks))
-        return [tuple(count for count in asked if count <= most) or (asked[0],) for most in self._of_teacher[1]]
+        return [tuple(count for count in asked if count <= most) or (asked[0],) for most in self._of_teacher.blocks]
 
     @cached_property
-    def _of_teacher(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
-        """Return its widths and its blocks by stage; as many blocks as were asked for where it is no ResNet."""
-        own = self.teacher.name == "resnet"
-        options = self.teacher.options if own else {}
-        config = from_mapping(NETWORKS.get("resnet").Config, options, "options of model 'resnet'").plain()
-        counts = config["blocks"] or ((config["depth"] - 2) // 6,) * _STAGES
-        return tuple(config["channels"]), tuple(counts) if own else (max(self.config.blocks),) * _STAGES
+    def _of_teacher(self) -> ResNetShape:
+        """Return its shape; with as many blocks as were asked for where it is no ResNet."""
+        if self.teacher.name == "resnet":
+            return ResNetShape.of(self.teacher.options)
+        return ResNetShape.of({})._replace(blocks=(max(self.config.blocks),) * STAGES)

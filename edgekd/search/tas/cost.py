@@ -16,9 +16,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import one_hot
 
+from edgekd.models.residual import STAGES
 from edgekd.profile import Kernel
 from edgekd.schema import digest_of
-from edgekd.search.tas.shapes import STAGES, Family, Positions, Shapes
+from edgekd.search.tas.shapes import Family, Positions, Shapes
 
 Price = Callable[[Sequence[Kernel]], NDArray[np.float64]]
 """Gives what kernels cost in each engine that may ship: (engines,) milliseconds, the call itself counted in."""

@@ -10,21 +10,13 @@ from math import prod
 import numpy as np
 
 from edgekd.models.kernels import kernels
+from edgekd.models.residual import STAGES, ResNetShape
 from edgekd.profile import Kernel
 from edgekd.recipe import ModelSpec
 from edgekd.search.candidate import untrained
 
-STAGES = 3
-"""Of every network of the family resnet."""
 Positions = tuple[int, ...]
 """A network: of each stage the position of its width, then of each stage that of its number of blocks."""
-
-
-def network(widths: Sequence[int], blocks: Sequence[int]) -> ModelSpec:
-    """Return the network of these widths and numbers of blocks, one of each a stage."""
-    alike = len(set(blocks)) == 1
-    depth = {"depth": 6 * blocks[0] + 2} if alike else {"blocks": list(blocks)}
-    return ModelSpec(name="resnet", options={**depth, "channels": list(widths)})
 
 
 @dataclass(frozen=True)
@@ -40,9 +32,9 @@ class Shapes:
 
         Widths are multiples of the step; stages of one network may have different numbers of blocks.
         """
-        options = [spec.options for spec in specs]
-        depths = [blocks for one in options for blocks in one.get("blocks") or [(one["depth"] - 2) // 6]]
-        reach = [[one["channels"][stage] for one in options] for stage in range(STAGES)]
+        shapes = [ResNetShape.of(spec.options) for spec in specs]
+        depths = [blocks for shape in shapes for blocks in shape.blocks]
+        reach = [[shape.widths[stage] for shape in shapes] for stage in range(STAGES)]
         widths = [range(-(-min(seen) // step) * step, max(seen) + 1, step) for seen in reach]
         return cls(tuple(map(tuple, widths)), (tuple(range(min(depths), max(depths) + 1)),) * STAGES)
 
@@ -56,10 +48,10 @@ class Shapes:
         """Return the number of networks."""
         return prod(map(len, self.decisions))
 
-    def of(self, positions: Positions) -> tuple[tuple[int, ...], tuple[int, ...]]:
-        """Return the widths and the numbers of blocks at some positions."""
+    def of(self, positions: Positions) -> ResNetShape:
+        """Return the network at some positions."""
         found = tuple(own[at] for own, at in zip(self.decisions, positions, strict=True))
-        return found[:STAGES], found[STAGES:]
+        return ResNetShape(found[:STAGES], found[STAGES:])
 
     def within(self, fits: Callable[[Sequence[int], Sequence[int]], bool], most: int) -> Shapes:
         """Return the candidates that fit where all else is least, and of the widths `most` at most, evenly spread.
@@ -98,7 +90,7 @@ class Family:
         marks = tuple(width for width, _ in zip(free, range(STAGES), strict=False))
 
         def counted(blocks: Sequence[int]) -> Counter[Kernel]:
-            module = untrained(network(marks, blocks), input_shape, classes)
+            module = untrained(ResNetShape(marks, tuple(blocks)).spec, input_shape, classes)
             return Counter(kernel._replace(name="") for kernel in kernels(module, input_shape))
 
         once = counted((1,) * STAGES)

@@ -22,7 +22,7 @@ from edgekd.search.tas.config import TasConfig
 from edgekd.search.tas.cost import Tables
 from edgekd.search.tas.decisions import Decisions
 from edgekd.search.tas.landing import Landed, landed
-from edgekd.search.tas.shapes import Family, Positions, Shapes, network
+from edgekd.search.tas.shapes import Family, Positions, Shapes
 from edgekd.search.tas.supernet import Supernet
 from edgekd.search.tas.training import Turns
 from edgekd.stage import Context, Stage
@@ -182,7 +182,7 @@ class _Search:
 
     def spec(self, positions: Positions) -> ModelSpec:
         """Return a network."""
-        return network(*self.shapes.of(positions))
+        return self.shapes.of(positions).spec
 
     def row(self, positions: Positions) -> Row:
         """Return what a network is predicted to cost."""

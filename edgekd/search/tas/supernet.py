@@ -10,9 +10,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import conv2d, linear
 
+from edgekd.models.residual import STAGES
 from edgekd.search.tas.decisions import Decisions, Mixture
 from edgekd.search.tas.interpolation import to_width
-from edgekd.search.tas.shapes import STAGES, Shapes
+from edgekd.search.tas.shapes import Shapes
 
 
 class _Layer(nn.Module):

@@ -30,3 +30,8 @@ def test_options_narrow_the_space_and_unknown_ones_are_refused() -> None:
     assert len(create("resnet", {"depths": [8], "multipliers": [0.5, 1.0], "growths": [1]}, teacher, 8).choices()) == 2
     with pytest.raises(UsageError, match="options of search space 'resnet': unknown key 'depth'"):
         create("resnet", {"depth": 8}, teacher, 8)
+
+
+def test_a_teacher_with_blocks_of_its_own_is_as_deep_as_they_are() -> None:
+    teacher = ModelSpec(name="resnet", options={"blocks": [1, 3, 2], "channels": [16, 32, 64]})
+    assert max(spec.options["depth"] for spec in create(None, {}, teacher, 16).choices()) == 14
