@@ -18,7 +18,7 @@ from torch import nn
 T = TypeVar("T")
 _LEAST = 0.2
 """Of the smallest share built so far: a curve is not followed further down in one go."""
-_BEND = 0.85
+_BEND = 0.75
 """The exponent that two points leave open."""
 _POWERS = 0.4, 2.0
 """How much a curve may bend; three points with noise say anything."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +17,8 @@ from edgekd.search.space import Point, Space
 
 _BLOCKS = "blocks"
 """What a family calls the modules that stand in rows."""
+_LAYOUTS = 64
+"""Networks whose layout is kept: two of every step are always the same."""
 
 
 class SharedWeights(nn.Module):
@@ -34,6 +37,7 @@ class SharedWeights(nn.Module):
         """
         super().__init__()
         self._space, self.points, self._shape, self._classes = space, tuple(points), input_shape, classes
+        self._layout = lru_cache(_LAYOUTS)(self._laid_out)
         sizes: dict[str, tuple[int, ...]] = {}
         for point in points:
             for name, shared, own in self._layout(point)[1]:
@@ -73,7 +77,7 @@ class SharedWeights(nn.Module):
         part: Tensor = whole[tuple(slice(start, start + own) for start, own in zip(starts, size, strict=True))]
         return part
 
-    def _layout(self, point: Point) -> tuple[nn.Module, list[tuple[str, str, tuple[int, ...]]]]:
+    def _laid_out(self, point: Point) -> tuple[nn.Module, list[tuple[str, str, tuple[int, ...]]]]:
         """Return the module at a point without weights, and each parameter's name, shared name and shape."""
         module = outline(self._space.at(point), self._shape, self._classes).train()
         for norm in module.modules():
