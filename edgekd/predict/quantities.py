@@ -28,10 +28,11 @@ _EITHER = ("pool", "transpose")
 """Codes whose kernels are others for bytes than for floats."""
 _PAGE = 4096
 """Bytes: streams that lie a multiple of it apart fall into the same lines of the first cache."""
-_WAYS = 12
-"""Lines of the first cache for one place in a page; of a stride of half a page, twice as many channels find room."""
-_ALIASED = (16, 64)
+_WAYS = 8
+_IN_TURNS = (16, 64)
 """Fewest and most channels that OpenVINO writes in turns, a pixel of each; others it writes one after another."""
+_TURNS_WAYS = 12
+"""Of them find room in a cache a page apart, twice as many half a page apart."""
 _FLOAT = 4
 """Bytes of a value that a caller hands over: engines in integers take and give floats, too."""
 
@@ -52,11 +53,10 @@ def handed_over(kernels: Sequence[FusedKernel]) -> tuple[int, int]:
 def law(kernel: FusedKernel) -> str:
     """Return the name under which kernels are compared: the code, and what makes it several times slower."""
     general = ".general" if _is_general(kernel) else ""
-    aliased = ".aliased" if kernel.code.removeprefix("q") == "reorder.planar" and _is_aliased(kernel) else ""
+    aliased = ".aliased" if kernel.code.removeprefix("q").startswith("reorder") and _is_aliased(kernel) else ""
     last = ".channels_last" if _keeps_last(kernel) else ""
     narrow = ".bytes" if kernel.types[0] in {"u8", "s8"} and kernel.code.startswith(_EITHER) else ""
-    ragged = ".ragged" if kernel.code == "lrn" and channels(kernel)[1] % _HALF else ""
-    return f"{kernel.code}{general}{aliased}{last}{narrow}{ragged}"
+    return f"{kernel.code}{general}{aliased}{last}{narrow}"
 
 
 def work(kernels: Sequence[FusedKernel]) -> Array:
@@ -156,14 +156,17 @@ def _keeps_last(kernel: FusedKernel) -> bool:
 
 
 def _is_aliased(kernel: FusedKernel) -> bool:
-    """Return whether an image's channels, written in turns, fall on one another in the first cache.
+    """Return whether the channels of an image fall on one another in a cache: whole pages apart, more than its ways.
 
-    OpenVINO 2026.4, channels of 4 KB: 0.3 ns a value for 15 channels or 67, 2 ns for 16, 6 ns for 32, 10 ns for 48.
+    What OpenVINO 2026.4 writes channel by channel takes, of 4 KB each, 0.3 ns a value of 15 channels or of 67, 2 ns of
+    16, 6 ns of 32 and 10 ns of 48.
     """
-    if len(kernel.output) != 4 or not _ALIASED[0] <= kernel.output[1] <= _ALIASED[1]:
+    if len(kernel.output) != 4:
         return False
-    apart = gcd(prod(kernel.output[2:]) * BYTES[kernel.types[2]], _PAGE)
-    return kernel.output[1] * apart > _WAYS * _PAGE
+    count, size = kernel.output[1], prod(kernel.output[2:]) * BYTES[kernel.types[2]]
+    if kernel.code.endswith("reorder.planar"):
+        return _IN_TURNS[0] <= count <= _IN_TURNS[1] and count * gcd(size, _PAGE) > _TURNS_WAYS * _PAGE
+    return count > _WAYS and size % _PAGE == 0
 
 
 def _run(kernel: FusedKernel) -> int:
