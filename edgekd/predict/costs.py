@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from edgekd.kernel import Fit, FusedKernel, Probe
 from edgekd.predict.additive import fit_additive
-from edgekd.predict.quantities import description, footprint, law, work
+from edgekd.predict.quantities import description, footprint, handed_over, law, work
 from edgekd.predict.relevance import Relevance, RelevanceProcess
 
 Array = NDArray[np.float64]
@@ -32,6 +32,9 @@ _CALL_NOISE_MS, _CALL_NOISE = 0.001, 0.02
 """Of the latency of a call: absolute and relative."""
 _ROW_SPREAD_MS = 0.0004
 """How much what counting costs differs between operators."""
+_MOVED_SPREAD_MS = 0.1
+"""Of a megabyte handed over, about: few probes are held back from telling nonsense."""
+_MEGABYTE = 1e6
 _ROUNDS = 20
 
 
@@ -99,7 +102,6 @@ class Costs:
 
     def __init__(self, probes: Sequence[Probe], relevances: dict[str, Relevance] | None = None) -> None:
         self.beside = overhead(probes)
-        self.call_ms = self.beside.call_ms
         self.codes: dict[str, CodeCost] = {}
         found = samples(probes, self.beside)
         self._executed = executed(probes)
@@ -126,7 +128,7 @@ class Costs:
     def ignorance(self, kernels: Sequence[FusedKernel]) -> float:
         """Return the relative deviation of a network that comes from kernels nobody has measured the like of."""
         ms, _, unknown = self._of(kernels, [float(footprint(kernels))] * len(kernels))
-        return float(np.sqrt(((ms * unknown) ** 2).sum()) / (ms.sum() + self.call_ms))
+        return float(np.sqrt(((ms * unknown) ** 2).sum()) / (ms.sum() + self.beside.call(kernels)))
 
     def networks_ms(self, networks: Sequence[Sequence[FusedKernel]]) -> tuple[Array, Array]:
         """Return latency in ms and relative deviation, from the kernels alone, of many networks, (n,) each.
@@ -141,7 +143,8 @@ class Costs:
                 place[row, column] = known.setdefault((kernel.anonymous(), size), len(known))
         each = list(known)
         ms, deviation, _ = self._of([k for k, _ in each], [float(np.exp(size * _FOOTPRINT_STEP)) for _, size in each])
-        total = self.call_ms + np.append(ms, 0.0)[place].sum(axis=1)
+        calls = np.array([self.beside.call(kernels) for kernels in networks])
+        total = calls + np.append(ms, 0.0)[place].sum(axis=1)
         laws = np.array([law(kernel) for kernel, _ in each])
         squares = np.zeros(len(networks))
         for name in np.unique(laws):
@@ -170,6 +173,15 @@ class Overhead(NamedTuple):
     """Of an operator without a number of its own; negative where counting slows operators down."""
     by_law_ms: Mapping[str, float]
     """Of operators by law: telling of many operands takes longer than telling of few."""
+    read_ms: float = 0.0
+    """Of a megabyte of the network's input: it is copied for the runtime, or found cold."""
+    written_ms: float = 0.0
+    """Of a megabyte of its output."""
+
+    def call(self, kernels: Sequence[FusedKernel]) -> float:
+        """Return what a call of a network of these kernels takes beside them."""
+        read, written = handed_over(kernels)
+        return self.call_ms + self.read_ms * read / _MEGABYTE + self.written_ms * written / _MEGABYTE
 
     def of(self, name: str) -> float:
         """Return what an operator of a law took beyond what it was told to take."""
@@ -183,19 +195,24 @@ def overhead(probes: Sequence[Probe]) -> Overhead:
     """
     laws = [Counter(law(timed.kernel) for timed in probe.kernels if timed.ms is not None) for probe in probes]
     common = [name for name, count in sum(laws, Counter()).items() if count >= _LEAST_FOR_PROCESS]
+    moved = [handed_over([timed.kernel for timed in probe.kernels]) for probe in probes]
     rows = np.array(
-        [[1.0, probe.rows, *(found[name] for name in common)] for probe, found in zip(probes, laws, strict=True)]
+        [
+            [1.0, probe.rows, read / _MEGABYTE, written / _MEGABYTE, *(found[name] for name in common)]
+            for probe, found, (read, written) in zip(probes, laws, moved, strict=True)
+        ]
     )
     missing = np.array([probe.ms - probe.rows_ms for probe in probes])
     scale = _CALL_NOISE_MS + _CALL_NOISE * np.array([probe.ms for probe in probes])
-    stiff = np.diag([0.0, 0.0, *[1 / _ROW_SPREAD_MS**2] * len(common)])
+    stiff = np.diag([0.0, 0.0, *[1 / _MOVED_SPREAD_MS**2] * 2, *[1 / _ROW_SPREAD_MS**2] * len(common)])
     weights = np.ones(len(probes))
     for _ in range(_ROUNDS):
         weighted = rows * (weights / scale**2)[:, None]
         found = np.linalg.solve(weighted.T @ rows + stiff + 1e-9 * np.eye(rows.shape[1]), weighted.T @ missing)
         weights = 1 / (1 + ((missing - rows @ found) / scale) ** 2)
-    by_law = {name: float(found[1] + own) for name, own in zip(common, found[2:], strict=True)}
-    return Overhead(float(max(found[0], 0.0)), float(found[1]), by_law)
+    by_law = {name: float(found[1] + own) for name, own in zip(common, found[4:], strict=True)}
+    call, read, written = (float(max(found[place], 0.0)) for place in (0, 2, 3))
+    return Overhead(call, float(found[1]), by_law, read, written)
 
 
 def executed(probes: Iterable[Probe]) -> dict[str, float]:
@@ -214,12 +231,13 @@ def samples(probes: Iterable[Probe], beside: Overhead) -> dict[str, Sample]:
     """
     found: dict[str, Sample] = defaultdict(Sample)
     for probe in probes:
-        size = float(footprint([timed.kernel for timed in probe.kernels]))
+        kernels = [timed.kernel for timed in probe.kernels]
+        size = float(footprint(kernels))
         measured = [(timed.kernel, law(timed.kernel), timed.ms) for timed in probe.kernels if timed.ms is not None]
         corrected = [max(ms + beside.of(name), _LEAST_MS) for _, name, ms in measured]
         rest = probe.rows_ms - sum(ms for _, _, ms in measured) + (probe.rows - len(measured)) * beside.row_ms
         told = sum(corrected) + max(rest, 0.0)
-        scale = float(np.clip((probe.ms - beside.call_ms) / max(told, 1e-4), 0.8, 1.25))
+        scale = float(np.clip((probe.ms - beside.call(kernels)) / max(told, 1e-4), 0.8, 1.25))
         alike: dict[tuple[str, FusedKernel], list[float]] = defaultdict(list)
         for (kernel, name, _), ms in zip(measured, corrected, strict=True):
             alike[name, kernel].append(max(ms * scale, _LEAST_MS))

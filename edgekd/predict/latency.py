@@ -77,15 +77,15 @@ class LatencyModel:
         with threadpool_limits(1):  # matrices of this size take longer on several processors than on one
             self._costs = Costs.of(measured, fit)
 
-    @property
-    def call_ms(self) -> float:
-        """Return what a call costs beside its kernels."""
-        return self._costs.call_ms
+    def call_ms(self, kernels: Sequence[FusedKernel]) -> float:
+        """Return what a call of a network costs beside its kernels: the more, the more it reads and returns."""
+        return self._costs.beside.call(kernels)
 
     def predicted(self, kernels: Sequence[FusedKernel]) -> Prediction:
         """Return what a network of these kernels costs."""
         ms, deviation = self._costs.kernels_ms(kernels)
-        total = self.call_ms + float(ms.sum())
+        call_ms = self.call_ms(kernels)
+        total = call_ms + float(ms.sum())
         _, own = self._costs.networks_ms([kernels])
         lower, upper = self._bounds(np.array([total]), own)
         figure = Figure(
@@ -101,7 +101,7 @@ class LatencyModel:
             PredictedKernel(kernel, float(own), float(own) / total, float(unsure))
             for kernel, own, unsure in zip(kernels, ms, deviation, strict=True)
         ]
-        return Prediction(self.runtime, figure, self.call_ms, tuple(found), self._doubts(figure, found))
+        return Prediction(self.runtime, figure, call_ms, tuple(found), self._doubts(figure, found))
 
     def many_ms(self, networks: Sequence[Sequence[FusedKernel]]) -> Array:
         """Return latency and its bounds (n, 3) of many networks; equal kernels are looked at once."""

@@ -40,8 +40,9 @@ def widths(graph: Graph, kernels: Sequence[FusedKernel], model: LatencyModel, la
         return None
     width = group.width
     tried = list(range(max(1, width - _NARROWER), width + _WIDER + 1))
-    costs = model.many_ms([group.with_width(size) for size in tried])[:, 0]
-    own = {size: float(cost) - model.call_ms for size, cost in zip(tried, costs, strict=True)}
+    changed = [group.with_width(size) for size in tried]
+    costs = model.many_ms(changed)[:, 0]
+    own = {size: float(cost) - model.call_ms(those) for size, those, cost in zip(tried, changed, costs, strict=True)}
     free = max(size for size in tried if size >= width and own[size] <= (1 + _FREE) * own[width])
     saving = [size for size in tried if size < width and own[size] <= (1 - _PAYS) * own[width]]
     best = max(saving, default=None)

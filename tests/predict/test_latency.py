@@ -15,6 +15,7 @@ from edgekd.kernel import FusedKernel, Probe
 from edgekd.predict.costs import Costs, overhead, samples
 from edgekd.predict.latency import LatencyModel
 from edgekd.predict.learning import learned
+from edgekd.predict.quantities import handed_over
 from tests.onnx_graph.onnx_graphs import classic
 from tests.predict import synthetic_machine as machine
 
@@ -96,6 +97,26 @@ def test_operators_that_take_longer_to_count_are_told_apart() -> None:
     beside = overhead([p.model_copy(update={"rows_ms": p.rows_ms + told(p)}) for p in found])
     assert -0.0017 < beside.of("dequantize") < -0.0008  # held back towards what the others cost
     assert beside.of("qconv") == pytest.approx(-0.002, rel=0.1)
+
+
+def test_what_is_handed_over_costs_by_its_size() -> None:
+    def copied(probe: Probe) -> float:
+        read, written = handed_over([timed.kernel for timed in probe.kernels])
+        return 0.03 * read / 1e6 + 0.01 * written / 1e6
+
+    found = [p.model_copy(update={"ms": p.ms + copied(p)}) for p in machine.probes(1, 150, RUNTIME, noise=0.0)]
+    beside = overhead(found)
+    assert beside.read_ms == pytest.approx(0.03, rel=0.1)
+    assert beside.written_ms == pytest.approx(0.01, rel=0.2)
+    largest = max(found, key=copied)
+    kernels = [timed.kernel for timed in largest.kernels]
+    assert beside.call(kernels) == pytest.approx(machine.CALL_MS + copied(largest), rel=0.1)
+    alone, together = (
+        sum(ms for sample in samples([largest], one).values() for ms in sample.ms)
+        for one in (beside, beside._replace(read_ms=0.0, written_ms=0.0))
+    )
+    left = (largest.ms - beside.call(kernels)) / (largest.ms - beside.call_ms)
+    assert alone == pytest.approx(left * together, rel=0.01)
 
 
 def test_disturbed_probes_hardly_change_a_prediction() -> None:

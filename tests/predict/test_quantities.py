@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from edgekd.kernel import FusedKernel
-from edgekd.predict.quantities import DESCRIBED, WORK, description, footprint, law, work
+from edgekd.predict.quantities import DESCRIBED, WORK, description, footprint, handed_over, law, work
 
 CONVOLUTION = FusedKernel("conv", "y", ((1, 30, 28, 28),), (1, 40, 28, 28), (40, 30, 3, 3), window=9)
 
@@ -83,12 +83,41 @@ def test_kernels_of_one_code_that_are_several_have_several_laws(
     assert law(FusedKernel(code, "y", (before,), after, types=(read, read, read))) == expected
 
 
+@pytest.mark.parametrize(
+    ("shape", "aliased"),
+    [
+        ((1, 48, 32, 32), True),  # a page apart: twelve channels find room
+        ((1, 48, 31, 32), False),
+        ((1, 15, 32, 32), False),
+        ((1, 64, 32, 32), True),
+        ((1, 67, 32, 32), False),  # in another order
+        ((1, 24, 32, 16), False),  # half a page apart: twice as many find room
+        ((1, 32, 32, 16), True),
+        ((1, 48, 16, 16), False),
+        ((1, 64, 16, 16), True),
+    ],
+)
+def test_channels_written_in_turns_that_fall_on_one_another_are_a_case_of_their_own(
+    shape: tuple[int, ...], aliased: bool
+) -> None:
+    kernel = FusedKernel("reorder.planar", "y", (shape,), shape)
+    assert law(kernel) == ("reorder.planar.aliased" if aliased else "reorder.planar")
+
+
 def test_channels_whole_pages_apart_are_a_case_of_their_own() -> None:
     page = FusedKernel("reorder.out", "y", ((1, 48, 32, 32),), (1, 48, 32, 32))
     assert law(page) == "reorder.out.aliased"
+    assert law(page._replace(output=(1, 96, 32, 32))) == "reorder.out.aliased"
     assert law(page._replace(output=(1, 48, 31, 32))) == "reorder.out"
     assert law(page._replace(output=(1, 8, 32, 32))) == "reorder.out"
     assert law(page._replace(code="conv")) == "conv"
+
+
+def test_what_a_caller_hands_over_is_counted_in_floats() -> None:
+    first = FusedKernel("quantize", "a", ((1, 3, 8, 8),), (1, 3, 8, 8), types=("f32", "u8", "u8"))
+    last = FusedKernel("qgemm", "b", ((1, 192),), (1, 10), types=("u8", "s8", "u8"))
+    assert handed_over([first, last]) == (4 * 3 * 64, 4 * 10)
+    assert handed_over([]) == (0, 0)
 
 
 @pytest.mark.parametrize(
