@@ -15,6 +15,7 @@ import torch
 
 from edgekd.artifact import ArtifactSet
 from edgekd.errors import UsageError
+from edgekd.pipeline.stages import configured, loops
 from edgekd.recipe import ModelSpec
 from edgekd.schema import from_mapping, read_json
 from edgekd.search import bank, trials
@@ -91,6 +92,11 @@ def test_each_rung_has_a_part_of_the_networks_and_the_last_one_all_epochs(
 def test_without_it_every_network_has_all_epochs() -> None:
     assert TrialsConfig(count=5, epochs=3).rungs == (Rung(networks=5, epochs=3),)
     assert TrialsConfig(count=5, epochs=3).all_epochs == 15
+
+
+def test_a_plan_counts_what_each_rung_trains(root: Path) -> None:
+    stage = next(one for one in configured(run_in(root).recipe) if one.name == "trials")
+    assert [loop.all_epochs for _, loop in loops(stage.config, "")] == [TRAINED]
 
 
 def test_the_most_accurate_go_on_and_of_equals_the_cheapest() -> None:
