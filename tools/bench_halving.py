@@ -6,7 +6,7 @@ Every network of a small space (ResNets of three stages, WIDTHS each) is trained
 `trials` is, under a teacher, on 2,000 images of Fashion-MNIST at 14 by 14 pixels: EPOCHS epochs, validated after each
 of them, and once more for SHORT epochs alone. FOLDER keeps a row for each, and what is there is not made again. What a
 method finds is then read from the table, for many orders in which networks may be proposed, the largest always first.
-All methods see the same images in training, within 2 %, and the same order:
+All methods may spend SPENT epochs, however they divide them, and are given the same order:
 
 - `plain`: as many networks as the images pay for, all of them in full, and the best of them;
 - `short`: three times as many, each trained in full for SHORT epochs, which is a schedule of its own;
@@ -14,9 +14,10 @@ All methods see the same images in training, within 2 %, and the same order:
 
 `all` is the best of all networks in full, for more images. A network that was chosen is judged by what it gets right on
 10,000 test images after a full training: `again` by trainings of other seeds, the mean over them, as the stage
-`distill` trains anew; `kept` by the training it was chosen by, or of the same seed. Prints means over seeds, and
-differences to `plain` with their 95 % interval (Student's t over seeds, each the mean over orders; those of `again`
-share their judges, so that their interval flatters a little). One thread, about three minutes a seed.
+`distill` trains anew; `kept` by the full training of the same seed. Prints means over seeds, differences to `plain`
+with their 95 % interval (Student's t over seeds, each the mean over orders; those of `again` share their judges, so
+that their interval flatters a little), and how much of the final ranks is known after each epoch. One thread, about
+three minutes a seed.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from scipy import stats
 
 from edgekd import target as targets
 from edgekd.artifact import ArtifactSet
@@ -171,8 +173,7 @@ def found(tables: Sequence[Table], draws: int) -> dict[tuple[str, str], np.ndarr
     largest, *others = cost
     right = {(method, kind): np.zeros(len(tables)) for method in METHODS for kind in ("again", "kept")}
     for seed, table in enumerate(tables):
-        rest = [other for number, other in enumerate(tables) if number != seed] or [table]
-        again = {point: float(np.mean([other[point].test for other in rest])) for point in cost}
+        again = _again(tables, seed)
         random = np.random.default_rng(seed)
         for _ in range(draws):
             order = [largest, *(others[int(k)] for k in random.permutation(len(others)))]
@@ -181,6 +182,24 @@ def found(tables: Sequence[Table], draws: int) -> dict[tuple[str, str], np.ndarr
                 right[method, "again"][seed] += again[point] / draws
                 right[method, "kept"][seed] += table[point].test / draws
     return right
+
+
+def _again(tables: Sequence[Table], seed: int) -> dict[Point, float]:
+    """Return what networks get right on test images when they are trained with the other seeds."""
+    rest = [other for number, other in enumerate(tables) if number != seed] or tables
+    return {point: float(np.mean([other[point].test for other in rest])) for point in tables[seed]}
+
+
+def foretold(tables: Sequence[Table]) -> str:
+    """Return how validation after so many epochs ranks networks, against what trainings of other seeds end with."""
+    found = []
+    for seed, table in enumerate(tables):
+        again = _again(tables, seed)
+        errors = np.array([[*table[point].errors, table[point].short] for point in again])
+        found.append([-stats.spearmanr(column, list(again.values())).statistic for column in errors.T])
+    *full, short = np.mean(found, axis=0)
+    told = ", ".join(f"{epoch}: {rank:.2f}" for epoch, rank in enumerate(full, start=1))
+    return f"Spearman of ranks after so many epochs: {told}; after {SHORT} epochs alone: {short:.2f}"
 
 
 def lines(right: Mapping[tuple[str, str], np.ndarray]) -> Iterator[str]:
@@ -210,7 +229,7 @@ def main() -> None:
     tables = [rows(given.folder, seed) for seed in range(given.first, given.first + given.seeds)]
     spread = np.array([[row.test for row in table.values()] for table in tables])
     print(f"{len(tables)} seeds, {spread.shape[1]} networks, {spread.min():.2f} to {spread.max():.2f} % right in full")
-    print(*lines(found(tables, given.draws)), sep="\n")
+    print(*lines(found(tables, given.draws)), foretold(tables), sep="\n")
 
 
 if __name__ == "__main__":
