@@ -5,7 +5,8 @@
 Every network of a small space (ResNets of three stages, WIDTHS each) is trained once a seed as a trial of the stage
 `trials` is, under a teacher, on 2,000 images of Fashion-MNIST at 14 by 14 pixels: EPOCHS epochs, validated after each
 of them, and once more for SHORT epochs alone. FOLDER keeps a row for each, and what is there is not made again. What a
-method finds is then read from the table, for many orders in which networks may be proposed, the largest always first.
+method finds is then read from the table, for many orders in which networks may be proposed: the largest first, as the
+stage does, and in a second table any first, for spaces whose largest network is not already a good choice.
 All methods may spend SPENT epochs, however they divide them, and are given the same order:
 
 - `plain`: as many networks as the images pay for, all of them in full, and the best of them;
@@ -167,16 +168,16 @@ def _score(point: Point, error: float) -> Score:
     return Score(spec=ModelSpec(name=str(point)), error_percent=error, images=0)
 
 
-def found(tables: Sequence[Table], draws: int) -> dict[tuple[str, str], np.ndarray]:
+def found(tables: Sequence[Table], draws: int, *, largest_first: bool) -> dict[tuple[str, str], np.ndarray]:
     """Return by method and kind of judgement what is right on test images in percent, one number a seed."""
     cost = sizes()
-    largest, *others = cost
+    first, others = (list(cost)[:1], list(cost)[1:]) if largest_first else ([], list(cost))
     right = {(method, kind): np.zeros(len(tables)) for method in METHODS for kind in ("again", "kept")}
     for seed, table in enumerate(tables):
         again = _again(tables, seed)
         random = np.random.default_rng(seed)
         for _ in range(draws):
-            order = [largest, *(others[int(k)] for k in random.permutation(len(others)))]
+            order = [*first, *(others[int(k)] for k in random.permutation(len(others)))]
             for method in METHODS:
                 point = chosen(method, order, table, cost)
                 right[method, "again"][seed] += again[point] / draws
@@ -229,7 +230,10 @@ def main() -> None:
     tables = [rows(given.folder, seed) for seed in range(given.first, given.first + given.seeds)]
     spread = np.array([[row.test for row in table.values()] for table in tables])
     print(f"{len(tables)} seeds, {spread.shape[1]} networks, {spread.min():.2f} to {spread.max():.2f} % right in full")
-    print(*lines(found(tables, given.draws)), foretold(tables), sep="\n")
+    for largest_first in (True, False):
+        print("the largest first:" if largest_first else "any first:")
+        print(*lines(found(tables, given.draws, largest_first=largest_first)), sep="\n")
+    print(foretold(tables))
 
 
 if __name__ == "__main__":
