@@ -134,7 +134,7 @@ class TrialsStage(Stage[TrialsConfig]):
         asks = warmed(self._sampler(fitting.grid, context.recipe.seed), prior, context.recipe.seed)
         course = Course(asks, largest, wanted, context.folder / "course.json", key, costs)
         if self.config.halving is not None:
-            log.warning("halving of trials is experimental; see docs/search.md for what it has been shown to save")
+            log.warning("halving of trials is experimental: it has not been shown to choose better; see docs/search.md")
         self._climb(course, fitting, artifacts, context, task)
         return artifacts.add(self._chosen(course, fitting, context, prior.tasks))
 
