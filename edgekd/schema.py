@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
 
 from edgekd.disk import whole_file
 from edgekd.errors import UsageError, suggestion
@@ -16,6 +16,7 @@ from edgekd.yaml_file import read_yaml
 __all__ = [
     "Field",
     "Schema",
+    "ValidationInfo",
     "digest_of",
     "field_validator",
     "from_mapping",

@@ -78,11 +78,13 @@ def teach(
     title: str,
     score: Callable[[nn.Module], float] | None = None,
     spec: DataSpec | None = None,
+    until: int | None = None,
 ) -> History:
     """Train `model` in place on the run's data, or those of `spec`, under its teacher; without losses there is none.
 
     The teacher is asked once per augmented view, however often this is called. Called again in the same folder with a
-    model of the same weights, the training goes on where it stopped; with other weights it begins anew.
+    model of the same weights, the training goes on where it stopped; with other weights it begins anew. With `until` it
+    stops after so many of its epochs, as `train` does.
     Raises UsageError for a wrong option, EdgekdError for a distillation loss that is dead.
     """
     lesson = Lesson(artifacts, context, config, spec or context.recipe.data)
@@ -94,7 +96,15 @@ def teach(
     if score is None and config.patience is not None:
         score = lesson.score
     return train(
-        model, batches, objective, config, folder=folder / key[:16], title=title, progress=context.progress, score=score
+        model,
+        batches,
+        objective,
+        config,
+        folder=folder / key[:16],
+        title=title,
+        progress=context.progress,
+        score=score,
+        until=until,
     )
 
 

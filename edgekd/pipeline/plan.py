@@ -38,7 +38,7 @@ def _text(asked: Request) -> str:
         "stages:",
     ]
     for stage in configured(recipe, asked.source, elsewhere=asked.elsewhere):
-        images = sum(loop.epochs * loop.times for _, loop in loops(stage.config, stage.name)) * len(loaded.train.labels)
+        images = sum(loop.all_epochs for _, loop in loops(stage.config, stage.name)) * len(loaded.train.labels)
         seconds = images * macs * _PASSES / speed
         training = (
             f"at most {seconds:.0f} s of training ({images:,} images at the teacher's cost)"

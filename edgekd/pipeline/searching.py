@@ -37,7 +37,7 @@ class Found(Schema):
         """Return the result for a terminal, the choice last."""
         lines = self.feasibility.lines().splitlines()
         if self.trials is not None:
-            lines.append("the front of the students that were tried:")
+            lines.append(f"the front of the students that were {'trained in full' if self.trials.rungs else 'tried'}:")
             lines += [f"  {self.trials.trials[position].text()}" for position in self.front]
         return [*lines, self.why]
 

@@ -22,6 +22,9 @@ class Score(Schema):
     spec: ModelSpec
     error_percent: float = Field(description="of validation after the trial's training")
     images: int = Field(description="seen in that training")
+    stopped_after: int | None = Field(
+        default=None, description="epochs after which the training was stopped; trained in full when absent"
+    )
 
 
 class Step(Schema):
@@ -29,6 +32,7 @@ class Step(Schema):
 
     point: Point
     score: Score | None = None
+    rung: int = Field(default=0, description="of successive halving, in which that was told; 0 is the first")
 
 
 class Steps(Schema):
@@ -62,7 +66,7 @@ class Course:
         self._questions = _questions(sampler, first, most)
         self._steps: list[Step] = []
         self._asked: list[Point] = []
-        self._told: dict[Point, Score] = {}
+        self._told: dict[int, dict[Point, Score]] = {0: {}}
         found = read_json(Steps, path) if path.is_file() else None
         for step in found.steps if found is not None and found.key == key else ():
             if step.score is None and next(self._questions, None) != step.point:
@@ -71,27 +75,33 @@ class Course:
 
     def open(self) -> Iterator[Point]:
         """Yield what is to be tried: first what was asked for and never told."""
-        yield from [point for point in self._asked if point not in self._told]
+        yield from [point for point in self._asked if point not in self._told[0]]
         for point in self._questions:
             self._keep(Step(point=point))
             yield point
 
-    def tell(self, point: Point, score: Score) -> None:
-        """Tell the sampler what a network is worth."""
-        self._keep(Step(point=point, score=score))
+    def tell(self, point: Point, score: Score, rung: int = 0) -> None:
+        """Keep what a network is worth; the sampler is told of the first rung, the one that all networks reach."""
+        self._keep(Step(point=point, score=score, rung=rung))
 
     @property
     def told(self) -> dict[Point, Score]:
-        """Return what was told so far, in the order it was asked for."""
-        return {point: self._told[point] for point in self._asked if point in self._told}
+        """Return what was told of the first rung so far, in the order it was asked for."""
+        return self.told_in(0)
+
+    def told_in(self, rung: int) -> dict[Point, Score]:
+        """Return what was told of a rung so far, in the order it was asked for."""
+        told = self._told.get(rung, {})
+        return {point: told[point] for point in self._asked if point in told}
 
     def _take(self, step: Step) -> None:
         self._steps.append(step)
         if step.score is None:
             self._asked.append(step.point)
         else:
-            self._told[step.point] = step.score
-            self._sampler.tell(step.point, self._costs(step.point, step.score))
+            self._told.setdefault(step.rung, {})[step.point] = step.score
+            if step.rung == 0:
+                self._sampler.tell(step.point, self._costs(step.point, step.score))
 
     def _keep(self, step: Step) -> None:
         self._take(step)

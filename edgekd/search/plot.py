@@ -32,6 +32,10 @@ def draw(trials: Trials, limit_ms: float | None, file: Path) -> None:
     front = [at[position] for position in trials.front]
     latencies, errors = zip(*at, strict=True)
     axes.scatter(latencies, errors, color="0.6", s=28, label="tried", zorder=2)
+    stopped = [place for place, trial in zip(at, trials.trials, strict=True) if not trial.in_full]
+    if stopped:
+        early, then = zip(*stopped, strict=True)
+        axes.scatter(early, then, color="white", edgecolors="0.6", s=28, label="stopped early", zorder=2)
     axes.plot(*zip(*front, strict=True), color="C0", marker="o", drawstyle="steps-post", label="front", zorder=3)
     axes.scatter(
         latencies[trials.chosen], errors[trials.chosen], color="C3", marker="*", s=160, label="chosen", zorder=4

@@ -10,24 +10,27 @@ from __future__ import annotations
 
 import logging
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
+from torch import nn
 
 from edgekd.artifact import Artifact, ArtifactSet
 from edgekd.distill.lesson import Lesson
 from edgekd.distill.teach import TeachConfig, refuse_unknown, teach
 from edgekd.models.build import build
 from edgekd.recipe import ModelSpec
-from edgekd.schema import Field, Schema, digest_of, read_json, write_json
+from edgekd.schema import Field, Schema, ValidationInfo, digest_of, field_validator, read_json, write_json
 from edgekd.search import bank, executor, sampler
 from edgekd.search.bank import Task
 from edgekd.search.choice import in_words, refuse_out_of_place, stored
 from edgekd.search.course import Costs, Course, Score, error_alone
 from edgekd.search.executor import Job
 from edgekd.search.fitting import Fitting
+from edgekd.search.halving import Rung, all_epochs, going_on, rungs
 from edgekd.search.prior import LEAST, Prior
 from edgekd.search.sampler import Grid, Sampler
 from edgekd.search.space import Point
@@ -42,6 +45,8 @@ log = logging.getLogger("edgekd")
 
 CACHED = "trials"
 """The folder of the cache that keeps scores."""
+TRAINING = "training"
+"""The folder of a network in there, as long as its training may go on."""
 BANK = "bank.json"
 """In the stage's folder: what earlier tasks said when a search with a warm start began."""
 
@@ -63,6 +68,13 @@ class TrialsConfig(TeachConfig):
         description="look for the front of latency and error, where networks differ in both, instead of for the most "
         "accurate network alone; that one is chosen in any case",
     )
+    halving: int | None = Field(
+        default=None,
+        ge=2,
+        le=1000,
+        description="experimental: the factor eta of successive halving: all networks are trained for a part of the "
+        "epochs, the best 1/eta of them go on to eta times as many, and so on; all are trained in full when absent",
+    )
     workers: int = Field(default=1, ge=1, le=1024, description="networks that are trained side by side")
     executor: str = Field(
         default="processes",
@@ -70,10 +82,28 @@ class TrialsConfig(TeachConfig):
     )
     executor_options: dict[str, Any] = Field(default_factory=dict, description="options of the executor")
 
+    @field_validator("halving")
+    @classmethod
+    def _has_rungs(cls, eta: int | None, info: ValidationInfo) -> int | None:
+        known = info.data
+        fewest = [name for name in ("count", "epochs") if eta is not None and known.get(name, eta) < eta]
+        if fewest:
+            raise ValueError(f"{fewest[0]} is {known[fewest[0]]}, and to be divided it must be at least {eta}")
+        if eta is not None and known.get("front"):
+            raise ValueError("who goes on is decided by the error alone; leave out front: true")
+        return eta
+
     @property
-    def times(self) -> int:
-        """Return how many networks are trained like this."""
-        return self.count
+    def rungs(self) -> tuple[Rung, ...]:
+        """Return how long how many networks are trained; what fits does not change that, nor where scores are kept."""
+        if self.halving is None:
+            return (Rung(epochs=self.epochs, networks=self.count),)
+        return rungs(self.count, self.epochs, self.halving)
+
+    @property
+    def all_epochs(self) -> int:
+        """Return the epochs of all networks together."""
+        return all_epochs(self.rungs)
 
 
 class TrialsStage(Stage[TrialsConfig]):
@@ -103,23 +133,40 @@ class TrialsStage(Stage[TrialsConfig]):
         prior = self._prior(task, fitting, costs, key, context)
         asks = warmed(self._sampler(fitting.grid, context.recipe.seed), prior, context.recipe.seed)
         course = Course(asks, largest, wanted, context.folder / "course.json", key, costs)
-        points: dict[Job[Score], Point] = {}
-        with self._executor() as workers, context.progress.task("try students out", wanted) as advance:
-            advance(len(course.told))
+        if self.config.halving is not None:
+            log.warning("halving of trials is experimental: it has not been shown to choose better; see docs/search.md")
+        self._climb(course, fitting, artifacts, context, task)
+        return artifacts.add(self._chosen(course, fitting, context, prior.tasks))
+
+    def _climb(self, course: Course, fitting: Fitting, artifacts: ArtifactSet, context: Context, task: Task) -> None:
+        """Train rung by rung; the first has what the sampler asks for, each later one the best of the one before."""
+        ladder, points = self.config.rungs, dict[Job[Score], Point]()
+        eta, fit = self.config.halving or 1, min(self.config.count, len(fitting.points))
+        total = sum(max(1, fit // eta**number) for number in range(len(ladder)))
+        with self._executor() as workers, context.progress.task("try students out", total) as advance:
             theirs = context if workers.here else replace(context, connection=None, progress=Progress())
 
-            def jobs() -> Iterator[Job[Score]]:
-                for point in course.open():
+            def jobs(number: int) -> Iterator[Job[Score]]:
+                for point in course.open() if number == 0 else self._left(course, number, fitting):
                     spec = fitting.spec(point)
-                    job = Job(in_words(spec), score_of, (spec, artifacts, theirs, self.config))
+                    job = Job(in_words(spec), score_of, (spec, artifacts, theirs, self.config, ladder[number].epochs))
                     points[job] = point
                     yield job
 
-            for job, score in workers.results(jobs()):
-                bank.keep(context.cache, task, score)
-                course.tell(points[job], score)
-                advance(1, f"{100 - score.error_percent:.2f} % right")
-        return artifacts.add(self._chosen(course.told, fitting, context, prior.tasks))
+            for number in range(len(ladder)):
+                advance(len(course.told_in(number)))
+                for job, score in workers.results(jobs(number)):
+                    if score.stopped_after is None:  # the others are no scores of this task
+                        bank.keep(context.cache, task, score)
+                    course.tell(points[job], score, number)
+                    advance(1, f"{100 - score.error_percent:.2f} % right")
+        if self.config.halving is not None:
+            clear([fitting.spec(point) for point in course.told], artifacts, context, self.config)
+
+    def _left(self, course: Course, number: int, fitting: Fitting) -> list[Point]:
+        """Return who has gone on to a later rung and is not known there yet."""
+        eta, before, known = self.config.halving or 1, course.told_in(number - 1), course.told_in(number)
+        return [p for p in going_on(before, eta, lambda point: fitting.row(point).macs) if p not in known]
 
     def _sampler(self, grid: Grid, seed: int) -> Sampler:
         costs = 2 if self.config.front else 1
@@ -144,30 +191,56 @@ class TrialsStage(Stage[TrialsConfig]):
         )
         return prior
 
-    def _chosen(self, tried: dict[Point, Score], fitting: Fitting, context: Context, earlier: int) -> Artifact:
-        """Return the choice; beside it the table of all that were tried."""
-        table = Trials.of(tried, fitting, self.config.sampler, earlier=earlier)
+    def _chosen(self, course: Course, fitting: Fitting, context: Context, earlier: int) -> Artifact:
+        """Return the choice; beside it the table of all that were tried, each as it was known last."""
+        told = [course.told_in(number) for number in range(len(self.config.rungs))]
+        last = {point: next(scores[point] for scores in reversed(told) if point in scores) for point in course.told}
+        reached = [r.replace(networks=len(scores)) for r, scores in zip(self.config.rungs, told, strict=True)]
+        halved = tuple(reached) if self.config.halving is not None else ()
+        table = Trials.of(last, fitting, self.config.sampler, earlier=earlier, rungs=halved)
         write_json(table, context.folder / TABLE)
         return stored(table.trials[table.chosen].row, table.text(), self.name, context)
 
 
-def score_of(spec: ModelSpec, artifacts: ArtifactSet, context: Context, config: TrialsConfig) -> Score:
-    """Return what a network is worth: as known from before, else trained now; a killed training goes on."""
+def score_of(
+    spec: ModelSpec, artifacts: ArtifactSet, context: Context, config: TrialsConfig, until: int | None = None
+) -> Score:
+    """Return what a network is worth: as known from before, else trained now; a killed training goes on.
+
+    With `until` it is what the network is worth after so many epochs of its schedule. That is no score of a training
+    of so many epochs, and is kept beside it; what was trained waits to go on until it is cleared.
+    """
     dataset = data.load(context.recipe.data)
-    torch.manual_seed(context.recipe.seed)
-    model = build(spec, dataset.input_shape, dataset.classes)
-    taught = config.alone
-    place = context.cache / CACHED / Lesson(artifacts, context, taught, context.recipe.data).key(model)[:32]
-    kept = place / "score.json"
+    lesson = Lesson(artifacts, context, config.alone, context.recipe.data)
+    model, place = _begun(spec, lesson, context)
+    stops = until if until is not None and until < config.epochs else None
+    kept = place / ("score.json" if stops is None else f"score-{stops}.json")
     if kept.is_file():
         log.info("trials: %s was tried before (%s)", in_words(spec), place)
         return read_json(Score, kept)
-    history = teach(model, artifacts, context, taught, folder=place / "training", title=in_words(spec))
+    folder, title = place / TRAINING, in_words(spec)
+    history = teach(model, artifacts, context, config.alone, folder=folder, title=title, until=stops)
     right = next(f for f in judged(model, dataset, context.origin_here) if f.name == "accuracy_percent")
-    score = Score(spec=spec, error_percent=100 - right.value, images=history.images)
+    score = Score(spec=spec, error_percent=100 - right.value, images=history.images, stopped_after=stops)
     write_json(score, kept)
-    shutil.rmtree(place / "training")
+    if stops is None:
+        shutil.rmtree(folder)
     return score
+
+
+def clear(specs: Iterable[ModelSpec], artifacts: ArtifactSet, context: Context, config: TrialsConfig) -> None:
+    """Remove what was trained of networks that nobody goes on with; their scores stay."""
+    lesson = Lesson(artifacts, context, config.alone, context.recipe.data)
+    for spec in specs:
+        shutil.rmtree(_begun(spec, lesson, context)[1] / TRAINING, ignore_errors=True)
+
+
+def _begun(spec: ModelSpec, lesson: Lesson, context: Context) -> tuple[nn.Module, Path]:
+    """Return a network as its trial begins, and the folder of the cache that is its own."""
+    dataset = data.load(context.recipe.data)
+    torch.manual_seed(context.recipe.seed)
+    model = build(spec, dataset.input_shape, dataset.classes)
+    return model, context.cache / CACHED / lesson.key(model)[:32]
 
 
 def task_of(artifacts: ArtifactSet, context: Context, config: TrialsConfig) -> Task:

@@ -51,11 +51,14 @@ def train(
     progress: Progress | None = None,
     score: Callable[[nn.Module], float] | None = None,
     on_step: OnStep | None = None,
+    until: int | None = None,
 ) -> History:
     """Train `model` in place and leave it in eval mode; `score` is taken after every epoch, higher is better.
 
     Called again on the same `folder` with a fresh model of the same shape, it goes on after the last finished epoch;
-    a folder left by a training with another config is started over. The number of threads is the caller's. Where
+    a folder left by a training with another config is started over. With `until` it stops after so many epochs of the
+    same schedule, to be called again with more or without; one that has gone further than that is started over. The
+    result is bit-identical to that of a training that never stopped. The number of threads is the caller's. Where
     torch.distributed is in use, its processes train together and share `folder`; the first of them writes it.
     Raises TrainingError when the loss or a weight stops being a finite number, naming the last good epoch, UsageError
     for options that exclude each other.
@@ -64,7 +67,8 @@ def train(
     first = next(iter(batches.epoch(0)))
     layout = memory_format(model, first.inputs[:_LOOKED_AT])
     model.to(memory_format=layout)  # type: ignore[call-overload]
-    state, parts = _begin(model, batches, objective, config, folder, title)
+    last = config.epochs if until is None else min(until, config.epochs)
+    state, parts = _begin(model, batches, objective, config, folder, title, last)
     steps, together = config.epochs * len(batches), peers()
     if config.compile == "auto" and state.compiled is None:
         left = steps - state.history.epochs * len(batches)
@@ -73,9 +77,9 @@ def train(
     scaler = torch.amp.GradScaler(first.inputs.device.type, enabled=config.precision == "fp16")
     if state.scaler is not None:
         scaler.load_state_dict(state.scaler)
-    with (progress or Progress()).task(title, steps) as advance:
+    with (progress or Progress()).task(title, last * len(batches)) as advance:
         advance(state.history.epochs * len(batches))
-        for epoch in range(state.history.epochs, config.epochs):
+        for epoch in range(state.history.epochs, last):
             if exhausted(state.history.scores, config.patience):
                 log.info("%s: stopped after epoch %d, %d without a better one", title, epoch, config.patience)
                 break
@@ -114,7 +118,7 @@ def _refuse(config: LoopConfig, score: object) -> None:
 
 
 def _begin(  # noqa: PLR0917 - what a training begins with
-    model: nn.Module, batches: Batches, objective: Objective, config: LoopConfig, folder: Path, title: str
+    model: nn.Module, batches: Batches, objective: Objective, config: LoopConfig, folder: Path, title: str, last: int
 ) -> tuple[resume.State, Parts]:
     beside = objective if isinstance(objective, nn.Module) else None
     step_of = optimizer(model, config, beside.parameters() if beside is not None else ())
@@ -127,12 +131,16 @@ def _begin(  # noqa: PLR0917 - what a training begins with
     }
     fingerprint = digest_of([config.plain(), len(batches), shapes])
     found = resume.read(folder)
-    if found is not None and found.fingerprint == fingerprint:
+    if found is None:
+        pass
+    elif found.fingerprint != fingerprint:
+        log.warning("%s: %s holds another training (options or network changed); starting over", title, folder)
+    elif found.history.epochs > last:
+        log.info("%s: %s is further than epoch %d, and what was then is not kept; starting over", title, folder, last)
+    else:
         resume.restore(folder, parts)
         log.info("%s: going on after epoch %d of %d", title, found.history.epochs, config.epochs)
         return found, parts
-    if found is not None:
-        log.warning("%s: %s holds another training (options or network changed); starting over", title, folder)
     return resume.State(fingerprint=fingerprint, history=History()), parts
 
 

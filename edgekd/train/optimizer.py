@@ -42,9 +42,9 @@ class LoopConfig(Schema):
     )
 
     @property
-    def times(self) -> int:
-        """Return how many trainings like this one a stage does."""
-        return 1
+    def all_epochs(self) -> int:
+        """Return the epochs of all trainings like this one that a stage does."""
+        return self.epochs
 
 
 class Optimizer(ABC):

@@ -52,6 +52,18 @@ def weights(model: ResidualCnn) -> np.ndarray:
     return torch.cat([p.detach().flatten() for p in model.parameters()]).numpy()
 
 
+@pytest.mark.parametrize("losses", [{"dist": {}}, {"taid": {}}])
+def test_what_was_stopped_goes_on_to_the_bit_under_the_teacher(
+    artifacts: ArtifactSet, root: Path, tmp_path: Path, losses: dict[str, object]
+) -> None:
+    run, config = context(root), TeachConfig.model_validate({**CONFIG, "losses": losses})
+    whole = taught(artifacts, run, tmp_path / "a", losses=losses)
+    early = student()
+    assert teach(early, artifacts, run, config, folder=tmp_path / "b", title="student", until=1).epochs == 1
+    assert not np.array_equal(weights(early), weights(whole))
+    assert np.array_equal(weights(taught(artifacts, run, tmp_path / "b", losses=losses)), weights(whole))
+
+
 def test_the_student_comes_to_answer_like_the_teacher(artifacts: ArtifactSet, root: Path, tmp_path: Path) -> None:
     run = context(root)
     config = TeachConfig.model_validate({**CONFIG, "label_weight": 0})

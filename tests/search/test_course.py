@@ -70,3 +70,17 @@ def test_another_search_begins_anew_and_another_sampler_is_told(tmp_path: Path) 
     with pytest.raises(EdgekdError, match="does not ask what it asked then; delete the file"):
         course(path, seed=1)
     assert not course(path, key="b", seed=1).told
+
+
+def test_a_later_rung_is_kept_and_the_sampler_is_not_told_of_it(tmp_path: Path) -> None:
+    search = course(tmp_path / "course", "evolution", most=6)
+    asked = go_on(search)
+    better = {point: score(point).replace(error_percent=1.0) for point in asked[3:5]}
+    for point in reversed(better):
+        search.tell(point, better[point], rung=1)
+    again = course(tmp_path / "course", "evolution", most=6)
+    assert again.told_in(1) == search.told_in(1) == better
+    assert list(again.told_in(1)) == asked[3:5], "in the order they were asked for"
+    assert again.told == {point: score(point) for point in asked}
+    assert again.told_in(2) == {}
+    assert not list(again.open())

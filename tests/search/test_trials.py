@@ -305,4 +305,4 @@ def test_what_is_missing_is_told_early(root: Path) -> None:
 def test_a_plan_counts_every_trial(root: Path) -> None:
     run = run_in(root, "trials-7")
     stage = next(one for one in configured(run.recipe) if one.name == "trials")
-    assert stage.config.epochs * stage.config.times == 6
+    assert stage.config.all_epochs == 6

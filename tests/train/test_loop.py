@@ -65,6 +65,7 @@ def run(
     config: LoopConfig = CONFIG,
     objective: Interrupting | None = None,
     model: nn.Module | None = None,
+    until: int | None = None,
 ) -> tuple[nn.Module, History]:
     model = model or fresh()
     validation = normalised(DATA.validation, DATA)
@@ -77,6 +78,7 @@ def run(
         title="test",
         progress=Progress(),
         score=lambda m: accuracy(logits(m, validation), DATA.validation.labels),
+        until=until,
     )
     return model, history
 
@@ -225,6 +227,29 @@ def test_every_way_of_training_learns_and_resumes_to_the_bit(tmp_path: Path, cha
     resumed, again = run(tmp_path / "b", config, model=Noisy())
     assert same(undisturbed, resumed)
     assert (history.losses, history.scores) == (again.losses, again.scores)
+
+
+@pytest.mark.parametrize("change", [{}, {"ema": 0.9, "clip": 0.5}, {"patience": 3}, {"optimizer": "adamw"}])
+def test_a_training_stopped_until_later_ends_bit_identical(tmp_path: Path, change: dict[str, object]) -> None:
+    config = CONFIG.replace(**{"epochs": 4, "learning_rate": 0.02, **change})
+    undisturbed, history = run(tmp_path / "a", config)
+    for until in (1, 3):
+        torch.manual_seed(3 if until == 1 else 99)
+        _, early = run(tmp_path / "b", config, model=Noisy(), until=until)
+        assert early.losses == history.losses[:until]
+    torch.manual_seed(98)
+    later, whole = run(tmp_path / "b", config, model=Noisy(), until=9)
+    assert same(undisturbed, later)
+    assert (history.losses, history.scores, history.images) == (whole.losses, whole.scores, whole.images)
+
+
+def test_a_training_that_is_further_than_asked_for_is_started_over(tmp_path: Path) -> None:
+    early, history = run(tmp_path / "a", until=1)
+    run(tmp_path / "b", until=2)
+    again, then = run(tmp_path / "b", until=1)
+    assert same(early, again)
+    assert then.losses == history.losses
+    assert same(run(tmp_path / "a")[0], run(tmp_path / "b")[0])
 
 
 def test_the_average_over_all_steps_is_what_stays(tmp_path: Path) -> None:
