@@ -15,7 +15,7 @@ from typing import Literal
 from edgekd.errors import UsageError
 from edgekd.recipe import ModelSpec
 from edgekd.schema import Field, Schema, digest_of, read_json, write_json
-from edgekd.search.course import Score
+from edgekd.search.course import Worth
 
 log = logging.getLogger("edgekd")
 
@@ -41,7 +41,7 @@ class Row(Schema):
 
     schema_version: Literal[1] = 1
     task: Task
-    score: Score
+    score: Worth
 
 
 class Said(Schema):
@@ -51,7 +51,7 @@ class Said(Schema):
     rows: tuple[Row, ...]
 
 
-def keep(cache: Path, task: Task, score: Score) -> None:
+def keep(cache: Path, task: Task, score: Worth) -> None:
     """Leave a row in the cache; runs side by side do not disturb each other, every file appears whole."""
     path = cache / CACHED / task.key[:32] / f"{network(score.spec)[:32]}.json"
     if not path.is_file():
@@ -90,9 +90,9 @@ def said(path: Path, key: str, ask: Callable[[], tuple[Row, ...]]) -> tuple[Row,
     return rows
 
 
-def by_task(rows: Sequence[Row]) -> dict[str, list[Score]]:
+def by_task(rows: Sequence[Row]) -> dict[str, list[Worth]]:
     """Return the scores of every task by its key."""
-    found: dict[str, list[Score]] = {}
+    found: dict[str, list[Worth]] = {}
     for row in rows:
         found.setdefault(row.task.key, []).append(row.score)
     return found

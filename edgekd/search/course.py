@@ -16,15 +16,25 @@ from edgekd.search.sampler import Sampler
 from edgekd.search.space import Point
 
 
-class Score(Schema):
-    """What a network was found to be worth."""
+class Worth(Schema):
+    """What a network was found to be worth: what the cache keeps of it, and the bank."""
 
     spec: ModelSpec
     error_percent: float = Field(description="of validation after the trial's training")
     images: int = Field(description="seen in that training")
+
+
+class Score(Worth):
+    """What a network was found to be worth in a search."""
+
     stopped_after: int | None = Field(
         default=None, description="epochs after which the training was stopped; trained in full when absent"
     )
+
+    @property
+    def worth(self) -> Worth:
+        """Return what is kept of it."""
+        return Worth(spec=self.spec, error_percent=self.error_percent, images=self.images)
 
 
 class Step(Schema):
@@ -42,11 +52,11 @@ class Steps(Schema):
     steps: tuple[Step, ...] = ()
 
 
-Costs = Callable[[Point, Score], tuple[float, ...]]
+Costs = Callable[[Point, Worth], tuple[float, ...]]
 """What a sampler is told of a network."""
 
 
-def error_alone(point: Point, score: Score) -> tuple[float, ...]:
+def error_alone(point: Point, score: Worth) -> tuple[float, ...]:
     """Tell what a network gets wrong, wherever it stands."""
     del point
     return (score.error_percent,)

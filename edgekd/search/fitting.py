@@ -11,7 +11,7 @@ from edgekd.search import bank
 from edgekd.search.bank import Row as Earlier
 from edgekd.search.candidate import Candidate, candidate
 from edgekd.search.choice import Judge, Row
-from edgekd.search.course import Costs, Score
+from edgekd.search.course import Costs, Worth
 from edgekd.search.sampler import Grid
 from edgekd.search.space import Point, Space
 from edgekd.stage import Context
@@ -57,6 +57,6 @@ class Fitting:
         """Return what a network is predicted to cost."""
         return self._judge.row("tried", self._found[point])
 
-    def both_costs(self, point: Point, score: Score) -> tuple[float, ...]:
+    def both_costs(self, point: Point, score: Worth) -> tuple[float, ...]:
         """Return the logarithm of a network's predicted latency, and its error."""
         return math.log(self.row(point).latency.value), score.error_percent

@@ -27,7 +27,7 @@ from edgekd.schema import Field, Schema, ValidationInfo, digest_of, field_valida
 from edgekd.search import bank, executor, sampler
 from edgekd.search.bank import Task
 from edgekd.search.choice import in_words, refuse_out_of_place, stored
-from edgekd.search.course import Costs, Course, Score, error_alone
+from edgekd.search.course import Costs, Course, Score, Worth, error_alone
 from edgekd.search.executor import Job
 from edgekd.search.fitting import Fitting
 from edgekd.search.halving import Rung, all_epochs, going_on, rungs
@@ -157,7 +157,7 @@ class TrialsStage(Stage[TrialsConfig]):
                 advance(len(course.told_in(number)))
                 for job, score in workers.results(jobs(number)):
                     if score.stopped_after is None:  # the others are no scores of this task
-                        bank.keep(context.cache, task, score)
+                        bank.keep(context.cache, task, score.worth)
                     course.tell(points[job], score, number)
                     advance(1, f"{100 - score.error_percent:.2f} % right")
         if self.config.halving is not None:
@@ -217,15 +217,15 @@ def score_of(
     kept = place / ("score.json" if stops is None else f"score-{stops}.json")
     if kept.is_file():
         log.info("trials: %s was tried before (%s)", in_words(spec), place)
-        return read_json(Score, kept)
+        return Score(**read_json(Worth, kept).model_dump(), stopped_after=stops)
     folder, title = place / TRAINING, in_words(spec)
     history = teach(model, artifacts, context, config.alone, folder=folder, title=title, until=stops)
     right = next(f for f in judged(model, dataset, context.origin_here) if f.name == "accuracy_percent")
-    score = Score(spec=spec, error_percent=100 - right.value, images=history.images, stopped_after=stops)
-    write_json(score, kept)
+    worth = Worth(spec=spec, error_percent=100 - right.value, images=history.images)
+    write_json(worth, kept)
     if stops is None:
         shutil.rmtree(folder)
-    return score
+    return Score(**worth.model_dump(), stopped_after=stops)
 
 
 def clear(specs: Iterable[ModelSpec], artifacts: ArtifactSet, context: Context, config: TrialsConfig) -> None:

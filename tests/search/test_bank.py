@@ -14,7 +14,7 @@ from edgekd.errors import UsageError
 from edgekd.recipe import ModelSpec
 from edgekd.search import bank
 from edgekd.search.bank import Row, Task
-from edgekd.search.course import Score
+from edgekd.search.course import Worth
 
 
 def task(letter: str = "a") -> Task:
@@ -23,8 +23,8 @@ def task(letter: str = "a") -> Task:
     )
 
 
-def score(width: int, error: float = 20.0) -> Score:
-    return Score(spec=ModelSpec(name="resnet", options={"channels": [width] * 3}), error_percent=error, images=200)
+def score(width: int, error: float = 20.0) -> Worth:
+    return Worth(spec=ModelSpec(name="resnet", options={"channels": [width] * 3}), error_percent=error, images=200)
 
 
 def test_a_later_search_reads_what_an_earlier_one_has_left(tmp_path: Path) -> None:

@@ -160,7 +160,7 @@ def test_only_what_was_trained_in_full_is_a_row_of_the_bank(root: Path, tmp_path
     run = run_in(tmp_path)
     table, _ = tried(run)
     another = trials.task_of(probes(run), run, TrialsConfig.model_validate({**HALVED, "epochs": 7}))
-    assert [row.score for row in bank.earlier(run.cache, another)] == [table.trials[table.chosen].score]
+    assert [row.score for row in bank.earlier(run.cache, another)] == [table.trials[table.chosen].score.worth]
 
 
 def test_the_sampler_is_told_the_first_rung_and_the_choice_is_among_the_last(

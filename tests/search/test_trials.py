@@ -128,7 +128,7 @@ def test_every_score_is_a_row_of_the_bank_and_no_latency_is(
     another = trials.task_of(probes(run), run, TrialsConfig.model_validate({**TRIALS, "epochs": 7}))
     rows = {bank.network(row.score.spec): row for row in bank.earlier(run.cache, another) if row.task.epochs == 2}
     for one in first[0].trials:
-        assert rows[bank.network(one.score.spec)].score == one.score
+        assert rows[bank.network(one.score.spec)].score == one.score.worth
     task = next(iter(rows.values())).task
     assert (task.name, task.classes, task.input_shape, task.samples) == ("quadrants", 4, (1, 12, 12), 256)
     assert all("latency" not in row.model_dump_json() for row in rows.values())
