@@ -127,6 +127,8 @@ class _Curve(NamedTuple):
     def through(cls, known: list[tuple[float, float]], goal: float) -> _Curve:
         """Return the curve through the known points nearest to the goal, the whole network among them."""
         ordered = sorted({(1.0, 1.0), *known}, key=lambda point: point[1])
+        if len(ordered) == 1:  # nothing could be cut
+            return cls(0.0, 1.0, 1.0, _LEAST)
         above = next((at for at, (_, measured) in enumerate(ordered) if measured >= goal), len(ordered) - 1)
         above = max(above, 1)
         low, high = ordered[above - 1], ordered[above]

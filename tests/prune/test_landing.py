@@ -73,3 +73,8 @@ def test_where_the_choice_is_the_same_again_the_next_larger_one_is_built_if_it_s
     assert built[0].network == 0.79
     built = land(0.6, choosing, lambda share: 0.95 * share)
     assert [one.network for one in built] == [0.55]  # the next one would be further off
+
+
+def test_a_network_of_which_nothing_can_be_cut_is_built_once() -> None:
+    built = land(0.5, lambda _limit: ("whole", 1.0), lambda _network: 1.0)
+    assert [one.network for one in built] == ["whole"]
