@@ -40,6 +40,7 @@ from edgekd.distill.teach import TeachConfig, teach
 from edgekd.measure import machine
 from edgekd.measure.comparison import ratio_in_turns
 from edgekd.models.kernels import kernels
+from edgekd.models.residual import STAGES, ResNetShape
 from edgekd.predict.features import step_of
 from edgekd.prune import allocator, criterion
 from edgekd.prune.allocator import ALLOCATORS
@@ -265,8 +266,9 @@ class Bench:
     def _context(self, seed: int, folder: Path, stage: str) -> Context:
         here = targets.load("host", machine.host_target())
         setting = SETTINGS[self.name]
+        channels = WIDTH * max(step_of(here, scheme) for scheme in here.float_schemes())
         plain = {
-            "model": resnet_8(WIDTH * max(step_of(here, scheme) for scheme in here.float_schemes())),
+            "model": ResNetShape((channels,) * STAGES, (1,) * STAGES).spec.plain(),
             "data": setting.data,
             "target": here.name,
             "budget": {"latency_ratio": 1.0, "percentile": PERCENTILE},
@@ -286,11 +288,6 @@ class Bench:
             raise SystemExit("the probes that widths rest on were not measured")
         found = prunable(model, dataset.input_shape)
         return Trained(context, artifacts, dataset, model, found, predicted, step)
-
-
-def resnet_8(channels: int) -> dict[str, object]:
-    """Return the ResNet-8 of equal width in all stages."""
-    return {"name": "resnet", "options": {"depth": 8, "channels": [channels] * 3}}
 
 
 def _like(cut: Cut) -> Cut:

@@ -49,7 +49,7 @@ from edgekd.stage import Context
 from edgekd.train import checkpoint, data
 from edgekd.train.dataset import DataSet
 from edgekd.train.stage import TeacherStage
-from tools.bench_allocators import SETTINGS, percent, resnet_8
+from tools.bench_allocators import SETTINGS, percent
 from tools.bench_losses import interval
 
 UNIFORM = ResNetShape((16, 16, 16), (1, 1, 1)).spec
@@ -178,7 +178,7 @@ class Bench:
         here = targets.load("host", machine.host_target())
         setting, own = SETTINGS[self.name], self.folder / self.name
         plain = {
-            "model": resnet_8(40),
+            "model": ResNetShape((40, 40, 40), (1, 1, 1)).spec.plain(),
             "data": setting.data,
             "target": here.name,
             "budget": {"percentile": PERCENTILE, **(budget or {"latency_ratio": 1.0})},

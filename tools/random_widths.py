@@ -34,10 +34,11 @@ class RandomWidths:
 
     def _all(self) -> Iterator[tuple[dict[str, int], float]]:
         """Yield every network there is, and what it costs, which is asked for once."""
-        for widths in self._order:
-            if widths not in self._known:
-                self._known[widths] = self.share(dict(zip(self.ladders, widths, strict=True)))
-            yield dict(zip(self.ladders, widths, strict=True)), self._known[widths]
+        for point in self._order:
+            widths = dict(zip(self.ladders, point, strict=True))
+            if point not in self._known:
+                self._known[point] = self.share(widths)
+            yield widths, self._known[point]
 
     def _judged(self, cut: Cut) -> float:
         key = tuple(cut.widths.items())

@@ -67,19 +67,16 @@ def land(
 
     `choose` gives a network whose predicted share is at most what it is given, and that share; `measured` builds it
     and gives the measured one. At most `engines` are built; the search ends when one is within `tolerance` of the goal,
-    as a share of it, or when the choice would be one that was built before.
+    as a share of it, or when nothing new should come nearer.
     """
     built: list[Landed[T]] = []
-    limit = goal
     while len(built) < engines:
-        known = [(one.predicted, one.measured) for one in built]
-        chosen = _nearest(goal, limit, choose, known)
+        chosen = _nearest(goal, choose, [(one.predicted, one.measured) for one in built]) if built else choose(goal)
         if chosen is None:
             break
         built.append(Landed(*chosen, measured(chosen[0])))
         if _miss(built[-1].measured, goal) <= tolerance:
             break
-        limit = _Curve.through([*known, (built[-1].predicted, built[-1].measured)], goal).predicted(goal)
     return sorted(built, key=lambda one: _miss(one.measured, goal))
 
 
@@ -88,19 +85,18 @@ def _miss(measured: float, goal: float) -> float:
 
 
 def _nearest(
-    goal: float, limit: float, choose: Callable[[float], tuple[T, float]], known: list[tuple[float, float]]
+    goal: float, choose: Callable[[float], tuple[T, float]], known: list[tuple[float, float]]
 ) -> tuple[T, float] | None:
-    """Return the choice at `limit`, or the next larger one if that should come nearer to the goal.
+    """Return the choice where the goal is expected, or the next larger one if that should come nearer to it.
 
     A choice keeps within what it is given, so where steps are coarse the one just above may be the nearer one. None
     where both were built, or where the one that was not should be further off than what was.
     """
+    expected = _Curve.through(known, goal)
+    limit = expected.predicted(goal)
     below = choose(limit)
-    if not known:
-        return below
     larger = (choose(min(limit * (1 + _RISE * number), 1.0)) for number in range(1, _RISES + 1))
     above = next((one for one in larger if not math.isclose(one[1], below[1], rel_tol=1e-6)), below)
-    expected = _Curve.through(known, goal)
     new = [one for one in (below, above) if not any(math.isclose(one[1], share, rel_tol=1e-6) for share, _ in known)]
     best = min(new, key=lambda one: _miss(expected.measured(one[1]), goal), default=None)
     if best is None or len(new) == 2:
