@@ -97,6 +97,7 @@ _EXPECTED_SKIPS = (
     "a long study",
     "no disk to fill",
     "without integer dot products",
+    "this processor has integer dot products",
     "engines of tensorrt-rtx run on a GPU",
     "no sshd here",
     "no small disk and no network of one's own here",
