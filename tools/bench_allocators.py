@@ -4,9 +4,10 @@
         [--names latency,uniform,global-score,macs,random] [--until landed|recovered|measured]
 
 A ResNet-8 of equal width in all stages, five of the target's channel steps, whose first layers therefore cost most and
-whose last ones matter most, is trained once for every data set and seed. It is cut by every allocator, and by two
-searches besides: `macs` is the latency allocator under a limit of multiplications, `random` draws networks within the
-limit and takes the one that is right most often straight after its cut. Widths rest on what a user has: a profile of
+whose last ones matter most, is trained once for every data set and seed. It is cut by every allocator, and by three
+searches besides: `macs` is the latency allocator under a limit of multiplications, `macs-8` the same without the
+target's channel step, which is knowledge of the device too: in multiples of eight, as mobile networks have them;
+`random` draws networks within the limit and takes the one that is right most often straight after its cut. Widths rest on what a user has: a profile of
 probes that the stage `search` measures here. The uniform control is cut to a share of the whole network's measured
 latency, and everything else to what the control then costs: the cuts of all seeds are built untrained and measured
 beside the control's, four times, and those whose mean costs most nearly as much are taken. Then each is recovered alike
@@ -88,7 +89,7 @@ WIDTH = 5
 SHARE, MAX_RATIO = 0.24, 0.8
 """Of the whole network's latency, and the largest share of a group's channels that may go."""
 CONTROL, OURS = "uniform", "latency"
-MACS, RANDOM = "macs", "random"
+MACS, MACS_8, RANDOM = "macs", "macs-8", "random"
 DRAWN, JUDGING = 24, 500
 """Networks a random search draws, and validation images that judge them."""
 SEEN = {"count": 256, "batch": 32}
@@ -146,10 +147,11 @@ class Trained:
 
     def chooser(self, name: str) -> Callable[[float], Cut]:
         """Return what gives for a predicted share, of latency or of multiplications, the channels that stay."""
-        limited: Cost = FilledMacs(1) if name == MACS else self.cost
-        named = allocator.create(OURS if name in {MACS, RANDOM} else name, {})
-        cutter = Cutter(criterion.create("taylor", {}), named, self.samples, limited, self.step)
-        floors = allocator.floors(self.found.widths, MAX_RATIO, self.step)
+        limited: Cost = FilledMacs(1) if name in {MACS, MACS_8} else self.cost
+        step = 8 if name == MACS_8 else self.step
+        named = allocator.create(name if name in ALLOCATORS.names() else OURS, {})
+        cutter = Cutter(criterion.create("taylor", {}), named, self.samples, limited, step)
+        floors = allocator.floors(self.found.widths, MAX_RATIO, step)
         if name == RANDOM:
             return self._random(cutter.scores(self.model, self.found), floors)
         within, whole = cutter.chooser(self.model, self.found, floors), limited.of(self.found.kernels.whole)
@@ -329,7 +331,9 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=8)
     parser.add_argument("--first", type=int, default=0, help="seed")
     parser.add_argument("--datasets", default=",".join(SETTINGS), help="names, with commas")
-    parser.add_argument("--names", default=",".join((*ALLOCATORS.names(), MACS, RANDOM)), help="names, with commas")
+    parser.add_argument(
+        "--names", default=",".join((*ALLOCATORS.names(), MACS, MACS_8, RANDOM)), help="names, with commas"
+    )
     parser.add_argument("--processes", type=int, default=11, help="of each engine; twice as many in the end")
     parser.add_argument("--until", choices=("landed", "recovered", "measured"), default="measured", help="what is last")
     given = parser.parse_args()
