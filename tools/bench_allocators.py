@@ -7,14 +7,15 @@ A ResNet-8 of equal width in all stages, five of the target's channel steps, who
 whose last ones matter most, is trained once for every data set and seed. It is cut by every allocator, and by three
 searches besides: `macs` is the latency allocator under a limit of multiplications, `macs-8` the same without the
 target's channel step, which is knowledge of the device too: in multiples of eight, as mobile networks have them;
-`random` draws networks within the limit and takes the one that is right most often straight after its cut. Widths rest on what a user has: a profile of
-probes that the stage `search` measures here. The uniform control is cut to a share of the whole network's measured
-latency, and everything else to what the control then costs: the cuts of all seeds are built untrained and measured
-beside the control's, four times, and those whose mean costs most nearly as much are taken. Then each is recovered alike
-under its teacher, so that all have cost equally much training; equal cuts of a seed are recovered once. A row is one
-cut: accuracy on test images right after it and after the recovery. In the end all cuts are measured anew in one
-interleaved series: the latencies of the table, and whether they are equal. Settings were tried out on seeds from 100 on
-(--first), but for the share, which was 0.17 at first, and the recovery, which was five epochs at first.
+`random` draws networks within the limit and takes the one that is right most often straight after its cut. Widths rest
+on what a user has: a profile of probes that the stage `search` measures here. The uniform control is cut to a share of
+the whole network's measured latency, and everything else to what the control then costs: the cuts of all seeds are
+built untrained and measured beside the control's, four times, and those whose mean costs most nearly as much are taken.
+Then each is recovered alike under its teacher, so that all have cost equally much training; equal cuts of a seed are
+recovered once. A row is one cut: accuracy on test images right after it and after the recovery. In the end all cuts are
+measured anew in one interleaved series: the latencies of the table, and whether they are equal. Settings were tried out
+on seeds from 100 on (--first), but for the share, which was 0.17 at first, and the recovery, which was five epochs at
+first.
 FOLDER keeps teachers, profile, predicted shares and rows, and what is there is not made again; --until stops early.
 Prints a table for each data set, differences with their 95 % interval (Student's t over seeds). One thread; measuring
 wants a quiet machine.
