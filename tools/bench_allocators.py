@@ -55,6 +55,7 @@ from edgekd.quantize.drafts import Drafts, images_of
 from edgekd.recipe import Recipe
 from edgekd.search.stage import SearchConfig, SearchStage
 from edgekd.stage import Context
+from edgekd.target import Target
 from edgekd.train import checkpoint, data
 from edgekd.train.dataset import DataSet
 from edgekd.train.evaluate import accuracy, logits
@@ -269,7 +270,7 @@ class Bench:
     def _context(self, seed: int, folder: Path, stage: str) -> Context:
         here = targets.load("host", machine.host_target())
         setting = SETTINGS[self.name]
-        channels = WIDTH * max(step_of(here, scheme) for scheme in here.float_schemes())
+        channels = WIDTH * float_step(here)
         plain = {
             "model": ResNetShape((channels,) * STAGES, (1,) * STAGES).spec.plain(),
             "data": setting.data,
@@ -291,6 +292,11 @@ class Bench:
             raise SystemExit("the probes that widths rest on were not measured")
         found = prunable(model, dataset.input_shape)
         return Trained(context, artifacts, dataset, model, found, predicted, step)
+
+
+def float_step(target: Target) -> int:
+    """Return the channel step of a target's float arithmetic, the widest where there are several."""
+    return max(step_of(target, scheme) for scheme in target.float_schemes())
 
 
 def _like(cut: Cut) -> Cut:

@@ -2,13 +2,13 @@
 
     python -m tools.bench_tas FOLDER [--seeds 3] [--first 0] [--datasets fashion-mnist,mnist5k]
 
-The teacher is the ResNet-8 of 40/40/40 channels of `bench_allocators`, trained alike for every data set and seed. The
-limit is what 16/16/16 channels are predicted to cost from probes that the stage `search` measures here: `uniform` costs
-exactly that, TAS at most that. `random` is a network drawn evenly from all that cost as much as TAS may; what TAS has
-ahead of it is what its logits have learned. `likeliest` is the likeliest network below the limit, however far: what the
-tolerance costs TAS. All are trained alike, with plain knowledge distillation from the unpruned network. A row is one
-network: accuracy on test images, what it is predicted to cost of the limit, and for TAS whether its likeliest network
-was at the limit by itself. Seconds are those of the processor.
+The teacher is the ResNet-8 of `bench_allocators`, five channel steps of this machine wide in all stages, trained alike
+for every data set and seed. The limit is what two steps in all stages are predicted to cost from probes that the stage
+`search` measures here: `uniform` costs exactly that, TAS at most that. `random` is a network drawn evenly from all that
+cost as much as TAS may; what TAS has ahead of it is what its logits have learned. `likeliest` is the likeliest network
+below the limit, however far: what the tolerance costs TAS. All are trained alike, with plain knowledge distillation
+from the unpruned network. A row is one network: accuracy on test images, what it is predicted to cost of the limit, and
+for TAS whether its likeliest network was at the limit by itself. Seconds are those of the processor.
 FOLDER keeps teachers, probes, searches and rows, and what is there is not made again. No setting was tuned. Prints a
 table for each data set, paired differences with their 95 % interval (Student's t over seeds). One thread, about four
 minutes a seed.
@@ -35,7 +35,7 @@ from edgekd.artifact import ArtifactSet
 from edgekd.distill.teach import TeachConfig, teach
 from edgekd.measure import machine
 from edgekd.models.build import build
-from edgekd.models.residual import ResNetShape
+from edgekd.models.residual import STAGES, ResNetShape
 from edgekd.profile import Profile
 from edgekd.recipe import ModelSpec, Recipe
 from edgekd.schema import read_json
@@ -49,10 +49,11 @@ from edgekd.stage import Context
 from edgekd.train import checkpoint, data
 from edgekd.train.dataset import DataSet
 from edgekd.train.stage import TeacherStage
-from tools.bench_allocators import SETTINGS, percent
+from tools.bench_allocators import SETTINGS, WIDTH, float_step, percent
 from tools.bench_losses import interval
 
-UNIFORM = ResNetShape((16, 16, 16), (1, 1, 1)).spec
+UNIFORM = 2
+"""Channel steps of the control."""
 SPACE = {"depths": [8], "multipliers": [0.2, 1.0], "growths": [1.0]}
 TAS = TasConfig(epochs=8, batch=64, learning_rate=0.1)
 STUDENT = TeachConfig(epochs=5, batch=64, learning_rate=0.1, losses={"logits-kl": {"weight": 0.5}})
@@ -109,7 +110,8 @@ class Bench:
             self.artifacts = TeacherStage(SETTINGS[name].teacher).run(probes, self._context("teacher"))
         self.dataset: DataSet = data.load(self._context("teacher").recipe.data)
         self.judge = SearchConfig.of(self._context("limit").recipe).judge_of(self.profile, self._context("limit"))
-        self.limit_ms = self._cost(UNIFORM)
+        self.uniform = _equal(UNIFORM)
+        self.limit_ms = self._cost(self.uniform)
         teacher = self._context("teacher").path(self.artifacts.newest(network="teacher", written_as="torch"))
         self.right = percent(checkpoint.load(teacher), self.dataset)
 
@@ -117,7 +119,7 @@ class Bench:
         """Find the network of a method, train and judge it."""
         found, search_s = self._found()
         others = {"random": self._drawn, "likeliest": self._likeliest}
-        spec = others[method](found) if method in others else UNIFORM if method == "uniform" else found.chosen.spec
+        spec = others[method](found) if method in others else self.uniform if method == "uniform" else found.chosen.spec
         context = self._context(f"student-{method}")
         torch.manual_seed(self.seed)
         model = build(spec, self.dataset.input_shape, self.dataset.classes)
@@ -162,7 +164,7 @@ class Bench:
         logs = [np.log(own.probabilities).tolist() for own in decided]
         for positions in by_probability(logs):
             chosen = [own.candidates[at] for own, at in zip(decided, positions, strict=True)]
-            spec = ResNetShape(chosen[:3], chosen[3:]).spec
+            spec = ResNetShape(chosen[:STAGES], chosen[STAGES:]).spec
             if self._share(spec) <= 1 + 1e-9:  # the control costs the limit, to the last bit but one
                 yield spec
 
@@ -178,7 +180,7 @@ class Bench:
         here = targets.load("host", machine.host_target())
         setting, own = SETTINGS[self.name], self.folder / self.name
         plain = {
-            "model": ResNetShape((40, 40, 40), (1, 1, 1)).spec.plain(),
+            "model": _equal(WIDTH).plain(),
             "data": setting.data,
             "target": here.name,
             "budget": {"percentile": PERCENTILE, **(budget or {"latency_ratio": 1.0})},
@@ -193,6 +195,12 @@ class Bench:
         at = own / stage if stage == "search" else own / f"{stage}-{self.seed}"
         recipe = Recipe.model_validate(plain)
         return Context(own, at, self.folder / "cache", recipe, here, origin_is_device=True)
+
+
+def _equal(steps: int) -> ModelSpec:
+    """Return the ResNet-8 of equal width in all stages, so many channel steps of this machine."""
+    channels = steps * float_step(targets.load("host", machine.host_target()))
+    return ResNetShape((channels,) * STAGES, (1,) * STAGES).spec
 
 
 def table(rows: Sequence[Row]) -> Iterator[str]:
