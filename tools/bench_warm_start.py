@@ -9,7 +9,7 @@ over tasks, each the mean over paired seeds). A search ends after 3 N; one that 
 3 N + 1. Asked for is a ratio of 1/3. Beside it, the share of searches that have the quality after N / 3; of cold ones
 half have it after N. `misleading` is the same bank with every cost negated: what a bank does that is wrong.
 
-Four settings. `limit` and `fastest` are cells of NAS-Bench-201 on fourteen devices (N = 100), on which nothing was
+Six settings. `limit` and `fastest` are cells of NAS-Bench-201 on fourteen devices (N = 100), on which nothing was
 trained: tasks are devices, and the cost is a score that ranks like accuracy, or a measured latency (see
 tools/warm_start_tasks.py). Three devices, on which the prior's constants were chosen, are in the bank alone. `images`
 is Fashion-MNIST, plain, inverted, rotated, with five classes and with few images, and digits (N = 12): 1,000 images
@@ -17,6 +17,11 @@ is Fashion-MNIST, plain, inverted, rotated, with five classes and with few image
 multiplications, each trained once a task and kept in FOLDER, about ten minutes of one core. A table holds the noise of
 its one training, for the warm and the cold search alike. `stage` is the same, begun with the largest network, as the
 stage `trials` begins both.
+
+`again` and `stage-again` do not count that noise as quality: a search sees the same tables, and is worth what the
+network that it would keep costs when it is trained again, the mean of AGAIN other seeds (half an hour of one core). The
+quality asked for is the mean of the cold searches after N networks, and told is after how many the mean of the warm
+ones has it.
 """
 
 from __future__ import annotations
@@ -37,6 +42,7 @@ Array = NDArray[np.float64]
 Rows = Mapping[Point, float]
 HORIZON = 3
 """Searches are this many times N long."""
+AGAIN = 3
 
 
 def compared(tasks: Sequence[Task], sampler: str, seeds: int, count: int) -> list[str]:
@@ -45,10 +51,7 @@ def compared(tasks: Sequence[Task], sampler: str, seeds: int, count: int) -> lis
     told = [at for at, task in enumerate(tasks) if task.name not in CHOSEN_ON]
     cold = np.array([[_costs(tasks[at], tasks[at].searched(sampler, s, most)) for s in range(seeds)] for at in told])
     quality = np.median(cold[:, :, :count].min(axis=2), axis=1)
-    banks = [
-        [task.rows(task.searched(sampler, 1000 * (number + 1) + seed, count)) for seed in range(seeds)]
-        for number, task in enumerate(tasks)
-    ]
+    banks = _banks(tasks, sampler, seeds, count)
     lines = []
     for name, sign in (("warm", 1.0), ("misleading", -1.0)):
         warm = np.array([_warm(tasks[at], sampler, _others(banks, at, sign), most) for at in told])
@@ -58,6 +61,45 @@ def compared(tasks: Sequence[Task], sampler: str, seeds: int, count: int) -> lis
         ratio = "{:.2f} [{:.2f}, {:.2f}]".format(*_interval(np.log(mine / theirs).mean(axis=1)))
         lines.append(f"| {sampler} | {name} | {medians} | {ratio} | {early} |")
     return lines
+
+
+def judged_again(tasks: Sequence[Task], sampler: str, seeds: int, count: int) -> list[str]:
+    """Return the lines of the table for one sampler, where a search is worth what its network costs once more."""
+    most = min(HORIZON * count, *(len(task.costs) for task in tasks))
+    cold = np.array([_kept(task, [task.searched(sampler, seed, most) for seed in range(seeds)]) for task in tasks])
+    quality = cold[:, count - 1]
+    banks = _banks(tasks, sampler, seeds, count)
+    lines = []
+    for name, sign in (("warm", 1.0), ("misleading", -1.0)):
+        searched = [
+            [task.searched(sampler, seed, most, bank) for seed, bank in enumerate(_others(banks, at, sign))]
+            for at, task in enumerate(tasks)
+        ]
+        warm = np.array([_kept(task, own) for task, own in zip(tasks, searched, strict=True)])
+        after = np.array([first_at(costs, q) for costs, q in zip(warm, quality, strict=True)], np.float64)
+        ratio = "{:.2f} [{:.2f}, {:.2f}]".format(*_interval(np.log(after / count)))
+        early = count // 3 - 1
+        ahead = " / ".join(f"{(quality - found[:, early]).mean():+.2f}" for found in (cold, warm))
+        lines.append(f"| {sampler} | {name} | {count} / {np.exp(np.log(after).mean()):.1f} | {ratio} | {ahead} |")
+    return lines
+
+
+def _kept(task: Task, searches: Sequence[Sequence[Point]]) -> Array:
+    """Return what the best network so far costs when it is trained again, (networks,), the mean over searches."""
+    assert task.again is not None
+    kept = []
+    for found in searches:
+        best = [min(found[: at + 1], key=task.costs.__getitem__) for at in range(len(found))]
+        kept.append([task.again[point] for point in best])
+    return np.array(kept).mean(axis=0)
+
+
+def _banks(tasks: Sequence[Task], sampler: str, seeds: int, count: int) -> list[list[Rows]]:
+    """Return what the bank would keep of the cold searches of every task, with seeds of their own."""
+    return [
+        [task.rows(task.searched(sampler, 1000 * (number + 1) + seed, count)) for seed in range(seeds)]
+        for number, task in enumerate(tasks)
+    ]
 
 
 def _others(banks: Sequence[Sequence[Rows]], left_out: int, sign: float) -> list[list[Rows]]:
@@ -91,7 +133,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path, help="where the scores of trained networks are kept")
     parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--settings", default="limit,fastest,images,stage", help="names, with commas")
+    parser.add_argument("--settings", default="limit,fastest,images,stage,again,stage-again", help="names, with commas")
     parser.add_argument("--samplers", default="random,evolution", help="names, with commas")
     given = parser.parse_args()
     torch.set_num_threads(1)
@@ -100,6 +142,8 @@ def main() -> None:
         "fastest": (lambda: cells("fastest"), 100),
         "images": (lambda: images(given.folder, largest_first=False), 12),
         "stage": (lambda: images(given.folder, largest_first=True), 12),
+        "again": (lambda: images(given.folder, largest_first=False, again=AGAIN), 12),
+        "stage-again": (lambda: images(given.folder, largest_first=True, again=AGAIN), 12),
     }
     given.folder.mkdir(parents=True, exist_ok=True)
     for name in given.settings.split(","):
@@ -107,10 +151,13 @@ def main() -> None:
         tasks = make()
         told = sum(task.name not in CHOSEN_ON for task in tasks)
         print(f"\n{name}: {told} tasks and {len(tasks) - told} in the bank alone, {given.seeds} seeds, N = {count}\n")
-        print("| sampler | bank | networks, cold / with the bank | ratio | there after N / 3, cold / with the bank |")
+        again = tasks[0].again is not None
+        early = "points ahead of the quality after N / 3" if again else "there after N / 3"
+        print(f"| sampler | bank | networks, cold / with the bank | ratio | {early}, cold / with the bank |")
         print("|---|---|---|---|---|")
         for sampler in given.samplers.split(","):
-            print(*compared(tasks, sampler, given.seeds, count), sep="\n", flush=True)
+            lines = (judged_again if again else compared)(tasks, sampler, given.seeds, count)
+            print(*lines, sep="\n", flush=True)
 
 
 if __name__ == "__main__":

@@ -47,6 +47,8 @@ class Task:
     costs: Mapping[Point, float]
     first: Point | None = None
     """The network that is tried first, as the stage `trials` does."""
+    again: Mapping[Point, float] | None = None
+    """What each network costs when it is trained again, the mean over other seeds; None where that is not known."""
 
     def searched(self, name: str, seed: int, count: int, earlier: Sequence[Mapping[Point, float]] = ()) -> list[Point]:
         """Return what a sampler looks at, begun from what networks cost in earlier tasks where there are any."""
@@ -88,11 +90,11 @@ def cells(kind: str) -> list[Task]:
     return tasks
 
 
-def images(folder: Path, *, largest_first: bool) -> list[Task]:
+def images(folder: Path, *, largest_first: bool, again: int = 0) -> list[Task]:
     """Return a task a data set: validation error after a short training, in percent, of every ResNet within the limit.
 
-    A network is trained once a task, as a trial of the stage `trials` is; the folder keeps the scores. That stage tries
-    the largest first, before it asks any sampler.
+    A network is trained once a task, as a trial of the stage `trials` is, and `again` times with other seeds; the
+    folder keeps the scores. That stage tries the largest first, before it asks any sampler.
     """
     axes = (*(Axis(len(widths)) for widths in WIDTHS), Axis(len(BLOCKS)))
     specs = {point: _network(point) for point in points(axes)}
@@ -101,16 +103,23 @@ def images(folder: Path, *, largest_first: bool) -> list[Task]:
     first = max(allowed, key=lambda p: (sizes[p], p)) if largest_first else None
     tasks = []
     for kind in VARIANTS:
-        kept = folder / f"{kind}.json"
-        known: dict[str, float] = json.loads(kept.read_text()) if kept.is_file() else {}
-        context = _context(folder, kind)
-        for point in allowed:
-            name = ",".join(map(str, point))
-            if name not in known:
-                known[name] = score_of(specs[point], ArtifactSet(), context, TRAINING).error_percent
-        kept.write_text(json.dumps(known, indent=0))
-        tasks.append(Task(kind, axes, {point: known[",".join(map(str, point))] for point in allowed}, first))
+        once, *others = [_scores(folder, kind, seed, {p: specs[p] for p in allowed}) for seed in range(1 + again)]
+        mean = {p: float(np.mean([one[p] for one in others])) for p in allowed} if others else None
+        tasks.append(Task(kind, axes, once, first, mean))
     return tasks
+
+
+def _scores(folder: Path, kind: str, seed: int, specs: Mapping[Point, ModelSpec]) -> dict[Point, float]:
+    kept = folder / (f"{kind}-{seed}.json" if seed else f"{kind}.json")
+    known: dict[str, float] = json.loads(kept.read_text()) if kept.is_file() else {}
+    context, found = _context(folder, kind, seed), dict[Point, float]()
+    for point, spec in specs.items():
+        name = ",".join(map(str, point))
+        if name not in known:
+            known[name] = score_of(spec, ArtifactSet(), context, TRAINING).error_percent
+        found[point] = known[name]
+    kept.write_text(json.dumps(known, indent=0))
+    return found
 
 
 def variant(kind: str) -> DataSet:
@@ -159,13 +168,14 @@ def _network(point: Point) -> ModelSpec:
     return ModelSpec(name="resnet", options={"blocks": [1, BLOCKS[point[3]], 1], "channels": widths})
 
 
-def _context(folder: Path, kind: str) -> Context:
+def _context(folder: Path, kind: str, seed: int) -> Context:
     recipe = Recipe.model_validate(
         {
             "model": {"name": "resnet"},
             "data": {"factory": "tools.warm_start_tasks:variant", "options": {"kind": kind}},
             "budget": {"latency_ratio": 1.0},
             "stages": {"trials": {}},
+            "seed": seed,
         }
     )
     return Context(folder, folder / kind, folder / "cache", recipe, targets.load("x86-avx2"), origin_is_device=False)
