@@ -218,6 +218,7 @@ ARCHITECTURES: dict[str, Callable[[], nn.Module]] = {
     "mobilenetv3": MobileNetV3,
     "convnext": ConvNext,
     "vit": _built("vit", depth=2, width=48, heads=3),
+    "vit-nonorm": _built("vit", depth=2, width=48, heads=3, activation="relu", norm="nonorm"),
     "text-encoder": _built("text-encoder", (TOKENS,), depth=2, width=32),
     "unet": UNet,
 }

@@ -29,14 +29,17 @@ _POOL = {
     _aten._adaptive_avg_pool2d.default,
     _aten.max_pool2d_with_indices.default,
 }
+_ALONE = {_aten.native_layer_norm.default: "layer_norm", _aten.gelu.default: "gelu"}
 _JOIN = {_aten.add.Tensor, _aten.add_.Tensor, _aten.sub.Tensor, _aten.mul.Tensor, _aten.mul_.Tensor}
 
 
 def kernels(module: nn.Module, input_shape: tuple[int, ...]) -> tuple[Kernel, ...]:
     """Return the operators of a network at batch 1, in the order they run.
 
-    Convolutions, matrix products, poolings and operators that join two tensors count; BatchNorm and activations do
-    not, because every engine fuses them. A convolution or linear layer is named by its module path.
+    Convolutions, matrix products, poolings and operators that join two tensors count. So do LayerNorm, whose statistics
+    no engine has before it has seen every channel, and GELU, which is a kernel of its own in some. BatchNorm, scale and
+    shift by channel and other activations do not, because engines fuse them, other than ONNX Runtime a scale and shift
+    that follow no layer. A convolution or linear layer is named by its module path.
     """
     parameter = next(module.parameters(), torch.zeros(()))
     return record(module, example(input_shape, 1, parameter.device), Recorder())
@@ -105,6 +108,8 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
             self._passing("pool", args[0], result, _window(func, args))
         elif func in _JOIN and _joins(args):
             self._passing("elementwise", args[0], result, 1, str(func._schema.name).split("::")[1].strip("_"))
+        elif func in _ALONE:
+            self._passing("elementwise", args[0], result, 1, _ALONE[func])
         elif func is _aten.cat.default:
             self._passing("elementwise", result, result, 1, "cat")
         return out

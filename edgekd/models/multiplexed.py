@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from edgekd.models.transformer import Attention
+from edgekd.models.transformer import Attention, NoNorm
 
 _KERNEL = 3
 """Tokens along an axis that the feed-forward part sees of its neighbourhood."""
@@ -50,21 +50,21 @@ class NeighbourNorm(nn.Module):
     one row, and those that see nobody ahead convolve what is behind them.
     """
 
-    def __init__(self, norm: nn.LayerNorm) -> None:
+    def __init__(self, norm: nn.LayerNorm | NoNorm) -> None:
         super().__init__()
         self.norm = norm
         self.kernel = nn.Parameter(torch.zeros(0))
         self.lay_out(1, causal=False)
 
     @classmethod
-    def of(cls, module: nn.LayerNorm) -> Self:
+    def of(cls, module: nn.LayerNorm | NoNorm) -> Self:
         """Return what stands for a norm, for tokens in one row."""
         return cls(module).train(module.training)
 
     def lay_out(self, rows: int, *, causal: bool) -> None:
         """Take tokens as the places of a grid of so many rows, or as a row; the convolution is the identity again."""
         self.rows, self.causal = rows, int(causal)
-        kernel = torch.zeros(self.norm.normalized_shape[0], 1, 1 if rows == 1 else _KERNEL, _KERNEL)
+        kernel = torch.zeros(len(self.norm.weight), 1, 1 if rows == 1 else _KERNEL, _KERNEL)
         kernel[:, 0, kernel.shape[2] // 2, -1 if causal else _KERNEL // 2] = 1
         self.kernel = nn.Parameter(kernel)
 

@@ -6,15 +6,53 @@ be tapped, and export and quantization see what they know.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import ClassVar, Literal
+
 import torch
 from torch import Tensor, nn
 
 from edgekd.errors import UsageError
 from edgekd.schema import Field, Schema
 
+Activation = Literal["gelu", "relu"]
+"""What stands between the two layers of a feed-forward part."""
+Norm = Literal["layernorm", "nonorm"]
+"""What stands before attention, feed-forward part and head."""
+
+
+class NoNorm(nn.Module):
+    """Scales and shifts every channel, gamma * x + beta, without statistics of x (..., D).
+
+    From MobileBERT (Sun, Yu, Song, Liu, Yang and Zhou 2020, arXiv 2004.02984), which has it, and ReLU for GELU, in the
+    place of LayerNorm because both are slow on devices. There it follows the sum with the shortcut, and what trains the
+    network is the transfer of a teacher's layers; in a pre-norm network, and alone, it is edgekd's choice.
+    """
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(width))
+        self.bias = nn.Parameter(torch.zeros(width))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return (..., D)."""
+        return x * self.weight + self.bias
+
+
+_ACTIVATIONS: dict[Activation, Callable[[], nn.Module]] = {"gelu": nn.GELU, "relu": nn.ReLU}
+_NORMS: dict[Norm, Callable[[int], nn.LayerNorm | NoNorm]] = {"layernorm": nn.LayerNorm, "nonorm": NoNorm}
+
+
+def norm_of(kind: Norm, width: int) -> nn.LayerNorm | NoNorm:
+    """Return a fresh norm over the last axis, of so many channels."""
+    return _NORMS[kind](width)
+
 
 class Attention(nn.Module):
     """Multi-head self-attention over tokens (B, T, D); with `causal` tokens nobody looks ahead."""
+
+    stacked: ClassVar[dict[str, int]] = {"qkv": 3}
+    """Of how many layers of equal size one consists: its first rows belong to the first of them only."""
 
     def __init__(self, width: int, heads: int, causal: int = 0) -> None:
         super().__init__()
@@ -44,13 +82,22 @@ class Attention(nn.Module):
 class Block(nn.Module):
     """Attention and a feed-forward part, each added to what comes in."""
 
-    def __init__(self, width: int, heads: int, hidden: int, causal: int = 0) -> None:
+    def __init__(
+        self,
+        width: int,
+        heads: int,
+        hidden: int,
+        causal: int = 0,
+        *,
+        activation: Activation = "gelu",
+        norm: Norm = "layernorm",
+    ) -> None:
         super().__init__()
-        self.norm1 = nn.LayerNorm(width)
+        self.norm1 = norm_of(norm, width)
         self.attention = Attention(width, heads, causal)
-        self.norm2 = nn.LayerNorm(width)
+        self.norm2 = norm_of(norm, width)
         self.fc1 = nn.Linear(width, hidden)
-        self.act = nn.GELU()
+        self.act = _ACTIVATIONS[activation]()
         self.fc2 = nn.Linear(hidden, width)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -107,11 +154,21 @@ class TextTransformer(nn.Module):
         return out
 
 
-def blocks(depth: int, width: int, heads: int, expansion: float, causal: int = 0) -> nn.ModuleList:
+def blocks(
+    depth: int,
+    width: int,
+    heads: int,
+    expansion: float,
+    causal: int = 0,
+    *,
+    activation: Activation = "gelu",
+    norm: Norm = "layernorm",
+) -> nn.ModuleList:
     """Return `depth` blocks; raises UsageError when the heads do not divide the width."""
     if width % heads:
         raise UsageError(f"a width of {width} cannot be dealt out to {heads} heads; choose a multiple of {heads}")
-    made = nn.ModuleList(Block(width, heads, round(width * expansion), causal) for _ in range(depth))
+    hidden = round(width * expansion)
+    made = nn.ModuleList(Block(width, heads, hidden, causal, activation=activation, norm=norm) for _ in range(depth))
     for module in made.modules():
         if isinstance(module, nn.Linear):
             nn.init.trunc_normal_(module.weight, std=0.02)

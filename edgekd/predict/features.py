@@ -37,7 +37,7 @@ def _of_kernel(kernel: Kernel, step: int) -> tuple[float, float, float, float]:
     read = _filled(kernel.in_channels, step) * kernel.in_positions
     written = _filled(kernel.out_channels, step) * kernel.out_positions
     if kernel.op == "elementwise":
-        read *= 2  # both operands
+        read *= 2  # both operands; a LayerNorm reads its one twice, and GELU computes as long as it could read
     if kernel.op not in {"conv", "linear"}:
         return 1, 0, 0, read + written
     window = kernel.kernel**2 * kernel.out_positions

@@ -64,6 +64,19 @@ def test_the_network_is_left_as_it_was(name: str) -> None:
     assert not any(module._forward_hooks or module._forward_pre_hooks for module in model.modules())
 
 
+def test_a_norm_with_statistics_and_a_gelu_are_kernels_and_what_engines_fuse_is_none() -> None:
+    fused = nn.Sequential(nn.Conv2d(1, 6, 1), nn.BatchNorm2d(6), nn.ReLU())
+    alone = nn.Sequential(nn.Linear(4, 6), nn.LayerNorm(6), nn.GELU())
+    assert [kernel.op for kernel in kernels(fused, (1, 2, 4))] == ["conv"]
+    found = kernels(alone, (1, 2, 4))
+    assert [(kernel.op, kernel.name) for kernel in found] == [
+        ("linear", "0"),
+        ("elementwise", "1.layer_norm"),
+        ("elementwise", "2.gelu"),
+    ]
+    assert macs(found) == 2 * 24
+
+
 def test_parameters_are_counted_once() -> None:
     model = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4))
     model[1].weight = model[0].weight

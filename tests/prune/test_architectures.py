@@ -39,6 +39,7 @@ EXPECTED = {
     "mobilenetv3": (9, 0, 0, 2, 98),
     "convnext": (5, 0, 0, 3, 98),
     "vit": (3, 2, 2, 2, 99),
+    "vit-nonorm": (3, 2, 2, 2, 99),
     "text-encoder": (3, 2, 2, 2, 99),
     "unet": (9, 0, 0, 0, 99),
     "shufflenet": (6, 0, 0, 2, 97),

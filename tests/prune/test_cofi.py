@@ -43,7 +43,9 @@ from tests.prune.networks import network
 
 TEXT: dict[str, Any] = {"name": "text-encoder", "options": {"vocabulary": 6, "depth": 3, "width": 24, "heads": 4}}
 IMAGES: dict[str, Any] = {"name": "vit", "options": {"depth": 3, "width": 24, "heads": 3, "patch": 4}}
-SHAPES: dict[str, tuple[int, ...]] = {"text-encoder": (20,), "vit": INPUT_SHAPE}
+NO_NORM = {**IMAGES, "options": {**IMAGES["options"], "activation": "relu", "norm": "nonorm"}}
+NETWORKS = {"text-encoder": TEXT, "vit": IMAGES, "vit-nonorm": NO_NORM}
+SHAPES: dict[str, tuple[int, ...]] = {"text-encoder": (20,), "vit": INPUT_SHAPE, "vit-nonorm": INPUT_SHAPE}
 RUNS: dict[str, dict[str, Any]] = {
     "text-encoder": {
         "model": {**TEXT, "options": {**TEXT["options"], "depth": 2}},
@@ -59,7 +61,7 @@ FINETUNE = {"epochs": 1, "batch": 32, "learning_rate": 1e-3, "optimizer": "adamw
 def encoder(name: str) -> nn.Module:
     """Return an encoder in which nothing is zero or one, norms and biases included."""
     torch.manual_seed(0)
-    spec = ModelSpec.model_validate({"text-encoder": TEXT, "vit": IMAGES}[name])
+    spec = ModelSpec.model_validate(NETWORKS[name])
     model = build(spec, SHAPES[name], 4).eval()
     with torch.no_grad():
         for parameter in model.parameters():

@@ -97,6 +97,15 @@ def test_sharing_with_nobody_changes_no_answer(name: str) -> None:
         assert torch.equal(model(inputs(name)), origin(name)(inputs(name)))
 
 
+def test_a_network_without_statistics_in_its_norms_shares_too() -> None:
+    operators = {"activation": "relu", "norm": "nonorm"}
+    alone = multiplexed(origin("vit", **operators), SHAPES["vit"], MultiplexConfig(share=1))
+    with torch.no_grad():
+        assert torch.equal(alone(inputs("vit")), origin("vit", **operators)(inputs("vit")))
+    together = multiplexed(origin("vit", **operators), SHAPES["vit"], MultiplexConfig(share=2))
+    assert parameters(together) < parameters(alone) - LAYERS
+
+
 @every_network
 def test_parameters_fall_as_computed_by_hand(name: str) -> None:
     before = parameters(origin(name))

@@ -29,7 +29,7 @@ from tests.export.running import RUNNING
 POINTS = 0.2
 IN_EVERY_RUN = ("text-encoder",)
 TRAINED, BATCH = 3000, 50
-EPOCHS = {"vit": 8, "text-encoder": 12}
+EPOCHS = {"vit": 8, "vit-nonorm": 8, "text-encoder": 12}
 """Transformers learn slowly; convolutions have 3."""
 
 

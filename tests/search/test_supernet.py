@@ -97,6 +97,18 @@ def test_a_network_trains_its_own_part_and_nothing_else() -> None:
     assert moved > 5
 
 
+def test_a_narrower_transformer_has_the_first_queries_keys_and_values() -> None:
+    space = create("vit", {}, ModelSpec.model_validate(TEACHER), 8)
+    shared = shared_by(space)
+    narrow, wide = (next(p for p in shared.points if p[:3] == (width, 0, 0)) for width in (0, 2))
+    own, whole = (shared.network(point).get_submodule("blocks.0.attention.qkv").weight for point in (narrow, wide))
+    assert (len(own), len(whole)) == (3 * 32, 3 * 96)
+    for part, behind in zip(own.chunk(3), whole.chunk(3), strict=True):
+        assert torch.equal(part, behind[:32, :32])
+    positions = [shared.network(point).get_parameter("position") for point in (narrow, wide)]
+    assert torch.equal(positions[0], positions[1][..., :32])
+
+
 def test_a_smaller_kernel_is_the_middle_of_a_larger_one() -> None:
     space = create("mobile-cells", {"kernels": [3, 5]}, ModelSpec.model_validate(TEACHER), 8)
     shared = shared_by(space)

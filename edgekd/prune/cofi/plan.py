@@ -10,6 +10,7 @@ from typing import Final, Literal
 from torch import Tensor, nn
 
 from edgekd.errors import UsageError
+from edgekd.models.transformer import NoNorm
 from edgekd.prune.groups import Group
 from edgekd.prune.trial import Prunable
 
@@ -44,7 +45,7 @@ class Plan:
     found: Prunable
     layers: tuple[Layer, ...]
     hidden: tuple[str, ...]
-    """Groups that are the residual stream: those that a LayerNorm normalises."""
+    """Groups that are the residual stream: those that a norm before a layer reads, a LayerNorm or a NoNorm."""
 
     @cached_property
     def groups(self) -> dict[str, Group]:
@@ -95,4 +96,4 @@ def _layers(model: nn.Module, groups: list[Group], stream: set[str]) -> Iterator
 
 
 def _normalised(model: nn.Module, group: Group) -> bool:
-    return any(isinstance(model.get_submodule(member.path), nn.LayerNorm) for member in group.members)
+    return any(isinstance(model.get_submodule(member.path), nn.LayerNorm | NoNorm) for member in group.members)
