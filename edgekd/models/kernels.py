@@ -38,8 +38,8 @@ def kernels(module: nn.Module, input_shape: tuple[int, ...]) -> tuple[Kernel, ..
 
     Convolutions, matrix products, poolings and operators that join two tensors count. So do LayerNorm, whose statistics
     no engine has before it has seen every channel, and GELU, which is a kernel of its own in some. BatchNorm, scale and
-    shift by channel and other activations do not, because engines fuse them. A convolution or linear layer is named by
-    its module path.
+    shift by channel and other activations do not, because engines fuse them, other than ONNX Runtime a scale and shift
+    that follow no layer. A convolution or linear layer is named by its module path.
     """
     parameter = next(module.parameters(), torch.zeros(()))
     return record(module, example(input_shape, 1, parameter.device), Recorder())
