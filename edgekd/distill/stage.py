@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -24,6 +25,8 @@ from edgekd.stage import Context, Stage
 from edgekd.train import checkpoint, data
 from edgekd.train.dataset import DataSet
 from edgekd.train.judging import judged
+
+log = logging.getLogger("edgekd")
 
 
 class DistillConfig(TeachConfig):
@@ -68,17 +71,16 @@ class DistillStage(Stage[DistillConfig]):
                 raise UsageError("stage distill needs a teacher; put the stage 'teacher' before it or set losses: {}")
         if self.config.student == "auto" and not artifacts.all(written_as="choice"):
             raise UsageError("stage distill: student is 'auto', so put the stage 'search' before it or name a model")
-        dataset = data.load(context.recipe.data)
-        specs = [phase.model for phase in phases if phase.model is not None]
-        for spec in (*specs, *([self.config.student] if self.config.student != "auto" else [])):
-            with torch.random.fork_rng(devices=[]):
-                build(spec, dataset.input_shape, dataset.classes)
+        _refuse_unfit(phases, self.config.student, data.load(context.recipe.data))
 
     def run(self, artifacts: ArtifactSet, context: Context) -> ArtifactSet:
         """Go through the phases of the schedule and keep the student."""
         student, dataset = self._student(artifacts, context), data.load(context.recipe.data)
         known, model, seen = artifacts, None, 0
+        if schedule.SCHEDULES.get(self.config.schedule).experimental:
+            log.warning("schedule '%s' is experimental; see docs/distillation.md", self.config.schedule)
         phases = self._phases()
+        _refuse_unfit(phases, student, dataset)  # what the search has chosen is known only now
         for number, phase in enumerate(phases):
             spec, config = phase.model or student, self._config(phase)
             begins = initialiser.create(self.config.initialiser, self.config.initialiser_options)
@@ -91,7 +93,16 @@ class DistillStage(Stage[DistillConfig]):
                 "distil the student" if len(phases) == 1 else f"distil {number + 1} of {len(phases)}: {phase.network}"
             )
             folder = context.folder / ("training" if len(phases) == 1 else f"training-{number + 1}")
-            history = teach(model, known, context, config, folder=folder, title=title, spec=phase.data)
+            history = teach(
+                model,
+                known,
+                context,
+                config,
+                folder=folder,
+                title=title,
+                spec=phase.data,
+                perturbation=phase.perturbation,
+            )
             begins.finish(model)
             seen += history.images
             if not last and phase.network != STUDENT:
@@ -170,6 +181,19 @@ class DistillStage(Stage[DistillConfig]):
         teachers = artifacts.all(network="teacher", scheme="fp32", written_as="torch") if self.config.losses else []
         choices = artifacts.all(written_as="choice") if self.config.student == "auto" else []
         return tuple(artifact.key for artifact in (*teachers[-1:], *choices[-1:]))
+
+
+def _refuse_unfit(phases: list[Phase], student: Literal["auto"] | ModelSpec, dataset: DataSet) -> None:
+    """Raise UsageError for a network that cannot be built, or that its phase cannot disturb as it says."""
+    for phase in phases:
+        spec = phase.model or student
+        if spec == "auto":
+            continue
+        with torch.random.fork_rng(devices=[]):
+            model = build(spec, dataset.input_shape, dataset.classes)
+        if phase.perturbation is not None:
+            with phase.perturbation.applied(model, torch.from_numpy(data.recorded(dataset)[:1])):
+                pass
 
 
 def _words(spec: ModelSpec) -> str:

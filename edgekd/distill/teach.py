@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, Self
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from edgekd.artifact import ArtifactSet
 from edgekd.distill.column import Cut
 from edgekd.distill.layer_map import Kind
 from edgekd.distill.lesson import MOST_VIEWS, Lesson
 from edgekd.distill.loss import create
+from edgekd.distill.schedule import Perturbation
 from edgekd.recipe import DataSpec
-from edgekd.schema import Field, model_validator
+from edgekd.schema import Field, digest_of, model_validator
 from edgekd.stage import Context
+from edgekd.train.batches import Batches
 from edgekd.train.loop import History, LoopConfig, train
 from edgekd.train.optimizer import chosen
 
@@ -79,33 +82,43 @@ def teach(
     score: Callable[[nn.Module], float] | None = None,
     spec: DataSpec | None = None,
     until: int | None = None,
+    perturbation: Perturbation | None = None,
 ) -> History:
     """Train `model` in place on the run's data, or those of `spec`, under its teacher; without losses there is none.
 
     The teacher is asked once per augmented view, however often this is called. Called again in the same folder with a
     model of the same weights, the training goes on where it stopped; with other weights it begins anew. With `until` it
-    stops after so many of its epochs, as `train` does.
+    stops after so many of its epochs, as `train` does. A `perturbation` disturbs the model in its steps alone.
     Raises UsageError for a wrong option, EdgekdError for a distillation loss that is dead.
     """
     lesson = Lesson(artifacts, context, config, spec or context.recipe.data)
     key = lesson.key(model)
+    if perturbation is not None:
+        key = digest_of([key, type(perturbation).__name__, perturbation.plain()])
     torch.manual_seed(context.recipe.seed)  # not what a dropout before it left: a resumed run has skipped that
     batches, objective = lesson.begin(model)
-    if objective.looks_inside and config.compile != "never":
+    if (objective.looks_inside or perturbation is not None) and config.compile != "never":
         config = config.replace(compile="never")  # a compiled network does not run its modules one by one
     if score is None and config.patience is not None:
         score = lesson.score
-    return train(
-        model,
-        batches,
-        objective,
-        config,
-        folder=folder / key[:16],
-        title=title,
-        progress=context.progress,
-        score=score,
-        until=until,
-    )
+    disturbed = nullcontext() if perturbation is None else perturbation.applied(model, _one(batches))
+    with disturbed:
+        return train(
+            model,
+            batches,
+            objective,
+            config,
+            folder=folder / key[:16],
+            title=title,
+            progress=context.progress,
+            score=score,
+            until=until,
+        )
+
+
+def _one(batches: Batches) -> Tensor:
+    """Return one input (1, ...)."""
+    return next(iter(batches.epoch(0))).inputs[:1]
 
 
 def refuse_unknown(config: TeachConfig) -> None:

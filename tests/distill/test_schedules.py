@@ -34,6 +34,11 @@ def test_it_ends_with_the_student_and_every_training_is_one_that_can_be_run(name
         known.add(phase.network)
 
 
+@pytest.mark.parametrize("name", SCHEDULES.names())
+def test_what_is_experimental_says_so_where_schedules_are_listed(name: str) -> None:
+    assert SCHEDULES.get(name).experimental == SCHEDULES.help(name).endswith("; experimental.")
+
+
 def test_rows_go_on_from_each_other_with_options_of_their_own() -> None:
     first, second = phases("rows")
     assert (first.goes_on, second.goes_on) == (False, True)
