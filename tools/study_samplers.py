@@ -1,10 +1,11 @@
 """How much of the best trade-offs do samplers find? On cells whose latency others have measured on fourteen devices.
 
-    python -m tools.study_samplers [--devices gold_6226,raspi4] [--samplers random,sms-ego] [--seeds 5]
+    python -m tools.study_samplers [--devices gold_6226,raspi4] [--samplers random,sms-ego] [--seeds 5] [--blind]
 
 All 15,625 cells of NAS-Bench-201, two costs: the measured latency, and minus a score that ranks cells like their
 accuracy (NASWOT, tools/write_naswot.py; the published accuracies are not at hand). A search looks at 100 cells; its
-share is the hypervolume of what it saw by that of the whole table. The reference point is the slowest cell and the
+share is the hypervolume of what it saw by that of the whole table. To look at a cell is to score it; its latency is
+foreseen, as the stage `trials` foresees what it predicts; with `--blind` it is not. The reference point is the slowest cell and the
 score that one cell in ten does not reach, so that nobody is rewarded for cells without a path. Prints mean and least
 share over devices and seeds, and how far each sampler is ahead of `random`, paired, with a 95 % interval over devices.
 Exits with 1 when no sampler has a mean share of 0.98. One thread, half an hour for all; nothing is measured.
@@ -15,6 +16,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,9 +43,10 @@ class Cells:
         self._reference = float(self.costs[:, 0].max()), -float(np.quantile(scores, 0.1))
         self._whole = hypervolume(self.costs, self._reference)
 
-    def searched(self, name: str, seed: int) -> list[Point]:
-        """Return the cells that a sampler looks at."""
-        sampler, found = create(name, {}, GRID, costs=2, seed=seed), list[Point]()
+    def searched(self, name: str, seed: int, *, blind: bool = False) -> list[Point]:
+        """Return the cells that a sampler looks at; `blind` ones do not know their latency before."""
+        grid = GRID if blind else replace(GRID, foreseen=lambda point: (float(self.costs[self._rows[point], 0]), None))
+        sampler, found = create(name, {}, grid, costs=2, seed=seed), list[Point]()
         while len(found) < EVALUATIONS and (point := sampler.ask()) is not None:
             sampler.tell(point, [float(cost) for cost in self.costs[self._rows[point]]])
             found.append(point)
@@ -60,11 +63,14 @@ def main() -> None:
     parser.add_argument("--devices", default=",".join(nas_bench_201.latencies()[0]), help="names, with commas")
     parser.add_argument("--samplers", default=",".join(SAMPLERS.names()), help="names, with commas")
     parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--blind", action="store_true", help="no latency is known before a cell is looked at")
     given = parser.parse_args()
     tables = [Cells(device) for device in given.devices.split(",")]
     shares: dict[str, NDArray[np.float64]] = {}
     for name in dict.fromkeys(["random", *given.samplers.split(",")]):
-        shares[name] = np.array([[t.share(t.searched(name, seed)) for seed in range(given.seeds)] for t in tables])
+        shares[name] = np.array(
+            [[t.share(t.searched(name, seed, blind=given.blind)) for seed in range(given.seeds)] for t in tables]
+        )
         ahead = (shares[name] - shares["random"]).mean(axis=1)
         told = interval(100 * ahead) if len(ahead) > 1 else f"{100 * ahead[0]:+.2f}"
         print(

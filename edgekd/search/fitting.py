@@ -57,6 +57,10 @@ class Fitting:
         """Return what a network is predicted to cost."""
         return self._judge.row("tried", self._found[point])
 
+    def foreseen(self, point: Point) -> tuple[float | None, ...]:
+        """Return of `both_costs` what is known before a network is tried."""
+        return math.log(self.row(point).latency.value), None
+
     def both_costs(self, point: Point, score: Worth) -> tuple[float, ...]:
         """Return the logarithm of a network's predicted latency, and its error."""
         return math.log(self.row(point).latency.value), score.error_percent

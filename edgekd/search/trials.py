@@ -131,7 +131,8 @@ class TrialsStage(Stage[TrialsConfig]):
         costs = fitting.both_costs if self.config.front else error_alone
         task, key = task_of(artifacts, context, self.config), digest_of(facts)
         prior = self._prior(task, fitting, costs, key, context)
-        asks = warmed(self._sampler(fitting.grid, context.recipe.seed), prior, context.recipe.seed)
+        grid = replace(fitting.grid, foreseen=fitting.foreseen) if self.config.front else fitting.grid
+        asks = warmed(self._sampler(grid, context.recipe.seed), prior, context.recipe.seed)
         course = Course(asks, largest, wanted, context.folder / "course.json", key, costs)
         if self.config.halving is not None:
             log.warning("halving of trials is experimental: it has not been shown to choose better; see docs/search.md")

@@ -1,11 +1,13 @@
 """Gaussian processes of the costs; the network whose hopeful costs enlarge the hypervolume most (SMS-EGO).
 
 Ponweiser et al. 2008, Multiobjective Optimization on a Limited Budget of Evaluations Using Model-Assisted S-Metric
-Selection. Ours: several networks between two fits, and outliers clipped. Costs are taken as they are told: who looks at
-ratios tells logarithms.
+Selection. Ours: several networks between two fits, outliers clipped, and that a cost which is foreseen is not modelled.
+Costs are taken as they are told: who looks at ratios tells logarithms.
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -61,15 +63,17 @@ class SmsEgo(Sampler):
         pool = self._pool()
         if not pool:
             return []
-        known = np.array(list(self.told), dtype=np.float64)
-        costs = _scaled(np.array(list(self.told.values()), dtype=np.float64))
+        known, told = (np.array(list(own), dtype=np.float64) for own in (self.told, self.told.values()))
         features = standardised(self._features(np.concatenate([known, np.array(pool, dtype=np.float64)])))
         old, new = features[: len(known)], features[len(known) :]
-        hoped = np.empty((len(pool), costs.shape[1]))
-        for number in range(costs.shape[1]):
-            process = GaussianProcess([old], costs[:, number])
-            predicted = process([new])
-            hoped[:, number] = predicted.mean - self.config.hope * predicted.deviation
+        costs, hoped = _scaled(told), np.empty((len(pool), told.shape[1]))
+        for number, ahead in enumerate(self._foreseen(pool).T):
+            if np.isnan(ahead).any():
+                predicted = GaussianProcess([old], costs[:, number])([new])
+                hoped[:, number] = predicted.mean - self.config.hope * predicted.deviation
+            else:
+                centre, spread = told[:, number].mean(), told[:, number].std() + 1e-12
+                costs[:, number], hoped[:, number] = ((own - centre) / spread for own in (told[:, number], ahead))
         if costs.shape[1] == 1:
             return [pool[k] for k in np.argsort(hoped[:, 0], kind="stable")[: self.config.every]]
         found: list[Point] = []
@@ -80,6 +84,12 @@ class SmsEgo(Sampler):
             found.append(pool[best])
             costs = np.concatenate([costs, hoped[best : best + 1]])
         return found
+
+    def _foreseen(self, pool: Sequence[Point]) -> Array:
+        """Return the costs of networks that are known beforehand, (n, costs), NaN for the others."""
+        if self.grid.foreseen is None:
+            return np.full((len(pool), self.costs), np.nan)
+        return np.array([self.grid.foreseen(point) for point in pool], dtype=np.float64)
 
     def _pool(self) -> list[Point]:
         """Return networks nobody has asked for: all, or random ones and the neighbours of those that are known."""
