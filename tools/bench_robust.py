@@ -1,20 +1,21 @@
 """Does a second stage with a noisy latent make a student robust? Against plain distillation of as many epochs; paired.
 
-    python -m tools.bench_robust FOLDER [--seeds 8] [--data clothes,mnist5k] [--rows FILE]
+    python -m tools.bench_robust FOLDER [--seeds 8] [--data clothes,mnist5k]
 
-FOLDER keeps a teacher for every data set and what it says of the images. A row is one student under one schedule: what
-it gets right on the test images as they are, with noise on the latent (what its classifier is given) and with noise on
-the images, at the ratios of SNR_DB; the noise is the same for every student, and on images it is relative to the mean
-square of each after normalisation. All students of a seed begin with the same weights and are trained for EPOCHS:
+FOLDER keeps rows, a teacher for every data set and what it says of the images; what is there is not made again. A row
+is one student under one schedule: what it gets right on the test images as they are, with noise on the latent (what its
+classifier is given) and with noise on the images, at the ratios of SNR_DB; the noise is the same for every student, and
+on images it is relative to the mean square of each after normalisation. All students of a seed begin with the same
+weights and are trained for EPOCHS:
 
 - `plain`: at one go, with the default losses;
 - `again`: for FIRST epochs, and then for the others without noise: what the schedule brings alone, whose learning rate
   rises twice;
 - `robust 20`, `10`, `0`: the same, the other epochs with noise of so many decibels on the latent.
 
-Data are 4,000 images of Fashion-MNIST at 14 by 14 pixels, or mnist5k. Rows are kept in FILE, and those that are there
-are not trained again. Prints the tables of docs/distillation.md: differences to `plain` with their 95 % interval
-(Student's t over seeds). One thread, about six minutes of one core for both.
+Data are 4,000 images of Fashion-MNIST at 14 by 14 pixels, or mnist5k. Prints the tables of docs/distillation.md:
+differences to `plain` with their 95 % interval (Student's t over seeds). One thread, about six minutes of one core for
+both.
 """
 
 from __future__ import annotations
@@ -146,13 +147,14 @@ def table(rows: Sequence[Row]) -> Iterator[str]:
 def main() -> None:
     """Train what is missing, print a table a data set."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("folder", type=Path, help="where teachers are kept")
+    parser.add_argument("folder", type=Path, help="where everything is kept")
     parser.add_argument("--seeds", type=int, default=8)
     parser.add_argument("--data", default="clothes,mnist5k", help=f"names, with commas: {', '.join(DATA)}")
-    parser.add_argument("--rows", type=Path, help="a JSON file a line each row, read and added to")
     given = parser.parse_args()
     torch.set_num_threads(1)
-    rows = [Row(**json.loads(line)) for line in given.rows.open()] if given.rows and given.rows.is_file() else []
+    given.folder.mkdir(parents=True, exist_ok=True)
+    kept = given.folder / "rows.jsonl"
+    rows = [Row(**json.loads(line)) for line in kept.open()] if kept.is_file() else []
     for name in given.data.split(","):
         for seed in range(given.seeds):
             done = {row.method for row in rows if (row.data, row.seed) == (name, seed)}
@@ -160,9 +162,8 @@ def main() -> None:
             for row in trained(name, seed, missing, given.folder) if missing else ():
                 rows.append(row)
                 print(row, flush=True)
-                if given.rows:
-                    with given.rows.open("a") as stream:
-                        stream.write(json.dumps(asdict(row)) + "\n")
+                with kept.open("a") as stream:
+                    stream.write(json.dumps(asdict(row)) + "\n")
         print(f"\n{name}", *table([row for row in rows if row.data == name]), sep="\n")
 
 

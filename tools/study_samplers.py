@@ -5,10 +5,10 @@
 All 15,625 cells of NAS-Bench-201, two costs: the measured latency, and minus a score that ranks cells like their
 accuracy (NASWOT, tools/write_naswot.py; the published accuracies are not at hand). A search looks at 100 cells; its
 share is the hypervolume of what it saw by that of the whole table. To look at a cell is to score it; its latency is
-foreseen, as the stage `trials` foresees what it predicts; with `--blind` it is not. The reference point is the slowest cell and the
-score that one cell in ten does not reach, so that nobody is rewarded for cells without a path. Prints mean and least
-share over devices and seeds, and how far each sampler is ahead of `random`, paired, with a 95 % interval over devices.
-Exits with 1 when no sampler has a mean share of 0.98. One thread, half an hour for all; nothing is measured.
+foreseen, as the stage `trials` foresees what it predicts; with `--blind` it is not. The reference point is the slowest
+cell and the score that one cell in ten does not reach, so that nobody is rewarded for cells without a path. Prints mean
+and least share over devices and seeds, and how far each sampler is ahead of `random`, paired, with a 95 % interval over
+devices. Exits with 1 when no sampler has a mean share of 0.98. One thread, minutes; nothing is measured.
 """
 
 from __future__ import annotations

@@ -29,7 +29,7 @@ class Grid:
     allowed: Callable[[Point], bool] = lambda _: True
     """Says which networks count, such as those within a latency limit."""
     foreseen: Callable[[Point], Sequence[float | None]] | None = None
-    """Which of a network's costs are known before it is looked at, such as its predicted latency; None for the others."""
+    """The costs of a network that are known before it is looked at, as a predicted latency is; None for the others."""
 
     @property
     def size(self) -> int:

@@ -106,8 +106,24 @@ def test_more_costs_than_a_sampler_weighs_are_refused() -> None:
         create("sms-ego", {}, GRID, costs=3, seed=0)
 
 
+@pytest.mark.parametrize("name", SAMPLERS.names())
+@pytest.mark.parametrize("foreseen", [(0,), (1,), (0, 1)])
+def test_what_is_foreseen_hides_no_network(name: str, foreseen: tuple[int, ...]) -> None:
+    def ahead(point: Point) -> list[float | None]:
+        return [cost if number in foreseen else None for number, cost in enumerate(costs_of(point))]
+
+    found = searched(name, 100, grid=Grid(GRID.axes, foreseen=ahead))
+    assert len(found) == len(set(found)) == 36
+
+
+def test_a_latency_that_is_foreseen_need_not_be_learned() -> None:
+    table = Cells("essential_ph_1")
+    ahead, blind = (table.share(table.searched("sms-ego", seed=0, blind=blind)) for blind in (False, True))
+    assert ahead > 0.98 > blind
+
+
 def test_a_hundred_evaluations_find_nearly_the_whole_front() -> None:
     table = Cells("gold_6226")
-    share = table.share(table.searched("sms-ego", seed=0))
+    share = table.share(table.searched("sms-ego", seed=0, blind=True))
     assert share >= 0.98
     assert share > table.share(table.searched("random", seed=0))

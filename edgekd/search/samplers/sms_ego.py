@@ -66,14 +66,14 @@ class SmsEgo(Sampler):
         known, told = (np.array(list(own), dtype=np.float64) for own in (self.told, self.told.values()))
         features = standardised(self._features(np.concatenate([known, np.array(pool, dtype=np.float64)])))
         old, new = features[: len(known)], features[len(known) :]
-        costs, hoped = _scaled(told), np.empty((len(pool), told.shape[1]))
-        for number, ahead in enumerate(self._foreseen(pool).T):
-            if np.isnan(ahead).any():
+        costs, hoped = _scaled(told, told), np.empty((len(pool), told.shape[1]))
+        ahead = _scaled(self._foreseen(pool), told)
+        for number in range(costs.shape[1]):
+            if np.isnan(ahead[:, number]).any():
                 predicted = GaussianProcess([old], costs[:, number])([new])
                 hoped[:, number] = predicted.mean - self.config.hope * predicted.deviation
             else:
-                centre, spread = told[:, number].mean(), told[:, number].std() + 1e-12
-                costs[:, number], hoped[:, number] = ((own - centre) / spread for own in (told[:, number], ahead))
+                hoped[:, number] = ahead[:, number]
         if costs.shape[1] == 1:
             return [pool[k] for k in np.argsort(hoped[:, 0], kind="stable")[: self.config.every]]
         found: list[Point] = []
@@ -114,9 +114,12 @@ class SmsEgo(Sampler):
         return np.stack(columns, axis=1).astype(np.float64)
 
 
-def _scaled(costs: Array) -> Array:
-    """Return each column with mean 0 and variance 1; what lies far from most would set the scale, and is clipped."""
-    low, middle, high = np.quantile(costs, (0.25, 0.5, 0.75), axis=0)
+def _scaled(costs: Array, told: Array) -> Array:
+    """Return costs in a scale in which each column of those told has mean 0 and variance 1.
+
+    What lies far from most would set the scale, and is clipped.
+    """
+    low, middle, high = np.quantile(told, (0.25, 0.5, 0.75), axis=0)
     reach = _FAR_OUT * (high - low) + 1e-12
-    clipped = np.clip(costs, middle - reach, middle + reach)
-    return np.asarray((clipped - clipped.mean(axis=0)) / (clipped.std(axis=0) + 1e-12), dtype=np.float64)
+    clipped, known = (np.clip(own, middle - reach, middle + reach) for own in (costs, told))
+    return np.asarray((clipped - known.mean(axis=0)) / (known.std(axis=0) + 1e-12), dtype=np.float64)
