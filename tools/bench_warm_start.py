@@ -21,13 +21,13 @@ stage `trials` begins both.
 `again` and `stage-again` do not count that noise as quality: a search sees the same tables, and is worth what the
 network that it would keep costs when it is trained again, the mean of AGAIN other seeds (half an hour of one core). The
 quality asked for is the mean of the cold searches after N networks, and told is after how many the mean of the warm
-ones has it.
+ones has it first, over after how many that of the cold ones has.
 """
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -43,78 +43,71 @@ Rows = Mapping[Point, float]
 HORIZON = 3
 """Searches are this many times N long."""
 AGAIN = 3
+BANKS = {"warm": 1.0, "misleading": -1.0}
+"""What a cost in the bank is multiplied by."""
 
 
 def compared(tasks: Sequence[Task], sampler: str, seeds: int, count: int) -> list[str]:
     """Return the lines of the table for one sampler: warm against cold, and misled against cold."""
-    most = min(HORIZON * count, *(len(task.costs) for task in tasks))
-    told = [at for at, task in enumerate(tasks) if task.name not in CHOSEN_ON]
-    cold = np.array([[_costs(tasks[at], tasks[at].searched(sampler, s, most)) for s in range(seeds)] for at in told])
+    told = [task for task in tasks if task.name not in CHOSEN_ON]
+    cold, *others = (
+        np.array([[[task.costs[p] for p in one] for one in own] for task, own in zip(told, found, strict=True)])
+        for found in _searches(tasks, told, sampler, seeds, count)
+    )
     quality = np.median(cold[:, :, :count].min(axis=2), axis=1)
-    banks = _banks(tasks, sampler, seeds, count)
-    lines = []
-    for name, sign in (("warm", 1.0), ("misleading", -1.0)):
-        warm = np.array([_warm(tasks[at], sampler, _others(banks, at, sign), most) for at in told])
-        mine, theirs = (_first(found, quality) for found in (warm, cold))
-        medians = " / ".join(f"{np.median(found):.0f}" for found in (theirs, mine))
-        early = " / ".join(f"{(found <= count // 3).mean():.2f}" for found in (theirs, mine))
-        ratio = "{:.2f} [{:.2f}, {:.2f}]".format(*_interval(np.log(mine / theirs).mean(axis=1)))
+    theirs, lines = _first(cold, quality), []
+    for name, found in zip(BANKS, others, strict=True):
+        mine = _first(found, quality)
+        medians = " / ".join(f"{np.median(one):.0f}" for one in (theirs, mine))
+        early = " / ".join(f"{(one <= count // 3).mean():.2f}" for one in (theirs, mine))
+        ratio = _interval(np.log(mine / theirs).mean(axis=1))
         lines.append(f"| {sampler} | {name} | {medians} | {ratio} | {early} |")
     return lines
 
 
 def judged_again(tasks: Sequence[Task], sampler: str, seeds: int, count: int) -> list[str]:
     """Return the lines of the table for one sampler, where a search is worth what its network costs once more."""
-    most = min(HORIZON * count, *(len(task.costs) for task in tasks))
-    cold = np.array([_kept(task, [task.searched(sampler, seed, most) for seed in range(seeds)]) for task in tasks])
+    cold, *others = (
+        np.array([[_kept(task, one) for one in own] for task, own in zip(tasks, found, strict=True)]).mean(axis=1)
+        for found in _searches(tasks, tasks, sampler, seeds, count)
+    )
     quality = cold[:, count - 1]
-    banks = _banks(tasks, sampler, seeds, count)
-    lines = []
-    for name, sign in (("warm", 1.0), ("misleading", -1.0)):
-        searched = [
-            [task.searched(sampler, seed, most, bank) for seed, bank in enumerate(_others(banks, at, sign))]
-            for at, task in enumerate(tasks)
-        ]
-        warm = np.array([_kept(task, own) for task, own in zip(tasks, searched, strict=True)])
-        after = np.array([first_at(costs, q) for costs, q in zip(warm, quality, strict=True)], np.float64)
-        ratio = "{:.2f} [{:.2f}, {:.2f}]".format(*_interval(np.log(after / count)))
-        early = count // 3 - 1
-        ahead = " / ".join(f"{(quality - found[:, early]).mean():+.2f}" for found in (cold, warm))
-        lines.append(f"| {sampler} | {name} | {count} / {np.exp(np.log(after).mean()):.1f} | {ratio} | {ahead} |")
+    theirs, lines = _first(cold[:, None], quality)[:, 0], []
+    for name, found in zip(BANKS, others, strict=True):
+        mine = _first(found[:, None], quality)[:, 0]
+        means = " / ".join(f"{np.exp(np.log(one).mean()):.1f}" for one in (theirs, mine))
+        early = " / ".join(f"{(quality - one[:, count // 3 - 1]).mean():+.2f}" for one in (cold, found))
+        lines.append(f"| {sampler} | {name} | {means} | {_interval(np.log(mine / theirs))} | {early} |")
     return lines
 
 
-def _kept(task: Task, searches: Sequence[Sequence[Point]]) -> Array:
-    """Return what the best network so far costs when it is trained again, (networks,), the mean over searches."""
-    assert task.again is not None
-    kept = []
-    for found in searches:
-        best = [min(found[: at + 1], key=task.costs.__getitem__) for at in range(len(found))]
-        kept.append([task.again[point] for point in best])
-    return np.array(kept).mean(axis=0)
-
-
-def _banks(tasks: Sequence[Task], sampler: str, seeds: int, count: int) -> list[list[Rows]]:
-    """Return what the bank would keep of the cold searches of every task, with seeds of their own."""
-    return [
-        [task.rows(task.searched(sampler, 1000 * (number + 1) + seed, count)) for seed in range(seeds)]
+def _searches(
+    tasks: Sequence[Task], told: Sequence[Task], sampler: str, seeds: int, count: int
+) -> Iterator[list[list[list[Point]]]]:
+    """Yield what searches look at, by task of `told` and seed: cold ones, then with each of `BANKS`."""
+    most = min(HORIZON * count, *(len(task.costs) for task in tasks))
+    yield [[task.searched(sampler, seed, most) for seed in range(seeds)] for task in told]
+    banks = {
+        task.name: [task.rows(task.searched(sampler, 1000 * (number + 1) + seed, count)) for seed in range(seeds)]
         for number, task in enumerate(tasks)
-    ]
+    }
+    for sign in BANKS.values():
+        yield [
+            [task.searched(sampler, seed, most, bank) for seed, bank in enumerate(_others(banks, task.name, sign))]
+            for task in told
+        ]
 
 
-def _others(banks: Sequence[Sequence[Rows]], left_out: int, sign: float) -> list[list[Rows]]:
+def _kept(task: Task, found: Sequence[Point]) -> list[float]:
+    """Return after each network what the best so far costs when it is trained again."""
+    assert task.again is not None
+    return [task.again[min(found[: at + 1], key=task.costs.__getitem__)] for at in range(len(found))]
+
+
+def _others(banks: Mapping[str, Sequence[Rows]], left_out: str, sign: float) -> list[list[Rows]]:
     """Return for every seed what the bank holds of all other tasks."""
-    others = [own for number, own in enumerate(banks) if number != left_out]
+    others = [own for name, own in banks.items() if name != left_out]
     return [[{point: sign * cost for point, cost in rows.items()} for rows in one] for one in zip(*others, strict=True)]
-
-
-def _warm(task: Task, sampler: str, banks: Sequence[Sequence[Rows]], most: int) -> Array:
-    """Return the costs that searches meet, (seeds, networks), each of which begins from a bank."""
-    return np.array([_costs(task, task.searched(sampler, seed, most, bank)) for seed, bank in enumerate(banks)])
-
-
-def _costs(task: Task, found: Sequence[Point]) -> Array:
-    return np.array([task.costs[point] for point in found])
 
 
 def _first(found: Array, quality: Array) -> Array:
@@ -122,10 +115,10 @@ def _first(found: Array, quality: Array) -> Array:
     return np.array([[first_at(costs, q) for costs in own] for own, q in zip(found, quality, strict=True)], np.float64)
 
 
-def _interval(logs: Array) -> tuple[float, float, float]:
+def _interval(logs: Array) -> str:
     """Return the geometric mean of ratios given as logarithms, and its 95 % interval."""
     half = stats.t.ppf(0.975, len(logs) - 1) * logs.std(ddof=1) / np.sqrt(len(logs))
-    return tuple(float(np.exp(logs.mean() + shift)) for shift in (0, -half, half))  # type: ignore[return-value]
+    return "{:.2f} [{:.2f}, {:.2f}]".format(*(float(np.exp(logs.mean() + shift)) for shift in (0, -half, half)))
 
 
 def main() -> None:
