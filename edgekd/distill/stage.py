@@ -80,7 +80,8 @@ class DistillStage(Stage[DistillConfig]):
         if schedule.SCHEDULES.get(self.config.schedule).experimental:
             log.warning("schedule '%s' is experimental; see docs/distillation.md", self.config.schedule)
         phases = self._phases()
-        _refuse_unfit(phases, student, dataset)  # what the search has chosen is known only now
+        if self.config.student == "auto":
+            _refuse_unfit(phases, student, dataset)  # what the search has chosen is known only now
         for number, phase in enumerate(phases):
             spec, config = phase.model or student, self._config(phase)
             begins = initialiser.create(self.config.initialiser, self.config.initialiser_options)

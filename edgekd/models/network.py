@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import ClassVar, Literal
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal
 
 from torch import nn
 
 from edgekd.errors import UsageError
 from edgekd.plugins import PluginFolder
-from edgekd.schema import Schema
+from edgekd.schema import Schema, from_mapping
 
 
 class Network(ABC):
@@ -49,3 +50,8 @@ def tokens(input_shape: tuple[int, ...]) -> int:
 
 
 NETWORKS = PluginFolder("edgekd.models.networks", Network)  # type: ignore[type-abstract]
+
+
+def options_of(family: str, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the options of a family with its defaults filled in; raises UsageError for one that it does not have."""
+    return from_mapping(NETWORKS.get(family).Config, dict(options), f"options of model '{family}'").plain()

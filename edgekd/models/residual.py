@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from edgekd.models.network import NETWORKS
+from edgekd.models.network import options_of
 from edgekd.recipe import ModelSpec
-from edgekd.schema import from_mapping
 
 STAGES = 3
 
@@ -21,7 +20,7 @@ class ResNetShape(NamedTuple):
     @classmethod
     def of(cls, options: Mapping[str, Any]) -> ResNetShape:
         """Return the shape that options of the family `resnet` say; raises UsageError where they say none."""
-        config = from_mapping(NETWORKS.get("resnet").Config, dict(options), "options of model 'resnet'").plain()
+        config = options_of("resnet", options)
         return cls(tuple(config["channels"]), tuple(config["blocks"] or (blocks_of(config["depth"]),) * STAGES))
 
     @property

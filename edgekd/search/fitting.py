@@ -59,8 +59,11 @@ class Fitting:
 
     def foreseen(self, point: Point) -> tuple[float | None, ...]:
         """Return of `both_costs` what is known before a network is tried."""
-        return math.log(self.row(point).latency.value), None
+        return self._log_latency(point), None
 
     def both_costs(self, point: Point, score: Worth) -> tuple[float, ...]:
         """Return the logarithm of a network's predicted latency, and its error."""
-        return math.log(self.row(point).latency.value), score.error_percent
+        return self._log_latency(point), score.error_percent
+
+    def _log_latency(self, point: Point) -> float:
+        return math.log(self.row(point).latency.value)

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -10,7 +9,6 @@ import torch.nn.functional as F
 
 from edgekd.artifact import ArtifactSet
 from edgekd.distill.loss import LOSSES
-from edgekd.distill.objective import DistillObjective
 from edgekd.distill.teach import TeachConfig, teach
 from edgekd.errors import EdgekdError, UsageError
 from edgekd.export import onnx_file
@@ -19,7 +17,7 @@ from edgekd.recipe import ModelSpec
 from edgekd.stage import Context
 from edgekd.train import checkpoint
 from edgekd.train.stage import TeacherStage
-from tests.distill.tiny_run import context, with_teacher
+from tests.distill.tiny_run import context, killed_in, with_teacher
 from tests.models import ResidualCnn
 
 CONFIG = {"epochs": 3, "batch": 32, "learning_rate": 0.05}
@@ -209,23 +207,12 @@ def test_a_language_model_is_taught_token_by_token(tmp_path: Path) -> None:
     assert history.losses[-1] < 0.9 * history.losses[0]
 
 
-def test_a_killed_lesson_ends_as_an_undisturbed_one(
-    artifacts: ArtifactSet, root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_killed_lesson_ends_as_an_undisturbed_one(artifacts: ArtifactSet, root: Path, tmp_path: Path) -> None:
     """What a loss remembers (TAID's t) and what is trained beside (featalign's projections) goes on as well."""
     run = context(root)
     losses = {"taid": {}, "featalign": {"weight": 0.2}}
     undisturbed = taught(artifacts, run, tmp_path / "a", losses=losses)
-    original, calls = DistillObjective.forward, iter(range(100))
-
-    def killed(self: DistillObjective, *given: Any) -> Any:
-        if next(calls) == 13:
-            raise KeyboardInterrupt
-        return original(self, *given)
-
-    monkeypatch.setattr(DistillObjective, "forward", killed)
-    with pytest.raises(KeyboardInterrupt):
+    with killed_in(13):
         taught(artifacts, run, tmp_path / "b", losses=losses)
-    monkeypatch.setattr(DistillObjective, "forward", original)
     resumed = taught(artifacts, run, tmp_path / "b", losses=losses)
     assert np.array_equal(weights(undisturbed), weights(resumed))

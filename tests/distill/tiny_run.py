@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 
 from edgekd import target as targets
 from edgekd.artifact import ArtifactSet
+from edgekd.distill.objective import DistillObjective
 from edgekd.recipe import Recipe
 from edgekd.stage import Context
 from edgekd.train.dataset import DataSet, Split, statistics
@@ -91,3 +95,19 @@ def with_teacher(root: Path, **changes: Any) -> ArtifactSet:
     """Return the artifacts of a run whose teacher is trained."""
     stage = TeacherStage(TeacherStage.Config(epochs=3, batch=32, learning_rate=0.05))
     return stage.run(ArtifactSet(), context(root, "teacher", **changes))
+
+
+@contextmanager
+def killed_in(step: int) -> Iterator[None]:
+    """Kill what is taught inside in this of its steps; fails where it gets to its end."""
+    original, calls = DistillObjective.forward, iter(range(100))
+
+    def killed(self: DistillObjective, *given: Any) -> Any:
+        if next(calls) == step:
+            raise KeyboardInterrupt
+        return original(self, *given)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(DistillObjective, "forward", killed)
+        with pytest.raises(KeyboardInterrupt):
+            yield

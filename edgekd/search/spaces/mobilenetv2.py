@@ -6,9 +6,9 @@ from functools import cached_property
 from typing import Annotated, Any
 
 from edgekd.models.bottlenecks import Stage, rounded, stages
-from edgekd.models.network import NETWORKS
+from edgekd.models.network import options_of
 from edgekd.recipe import ModelSpec
-from edgekd.schema import Field, from_mapping
+from edgekd.schema import Field
 from edgekd.search.space import Axis, Point, Space
 
 _Share = Annotated[float, Field(gt=0, le=1)]
@@ -73,5 +73,4 @@ class MobileNetV2Space(Space):
 
     @cached_property
     def _of_teacher(self) -> dict[str, Any]:
-        options = self.teacher.options if self.teacher.name == "mobilenetv2" else {}
-        return from_mapping(NETWORKS.get("mobilenetv2").Config, options, "options of model 'mobilenetv2'").plain()
+        return options_of("mobilenetv2", self.teacher.options if self.teacher.name == "mobilenetv2" else {})

@@ -5,10 +5,10 @@ from __future__ import annotations
 from functools import cached_property
 from typing import Annotated, Any
 
-from edgekd.models.network import NETWORKS
+from edgekd.models.network import options_of
 from edgekd.models.transformer import Activation, Norm
 from edgekd.recipe import ModelSpec
-from edgekd.schema import Field, from_mapping
+from edgekd.schema import Field
 from edgekd.search.space import Axis, Point, Space
 
 _Share = Annotated[float, Field(gt=0, le=1)]
@@ -95,5 +95,4 @@ class VitSpace(Space):
 
     @cached_property
     def _of_teacher(self) -> dict[str, Any]:
-        options = self.teacher.options if self.teacher.name == "vit" else {}
-        return from_mapping(NETWORKS.get("vit").Config, options, "options of model 'vit'").plain()
+        return options_of("vit", self.teacher.options if self.teacher.name == "vit" else {})

@@ -9,7 +9,6 @@ import torch
 from torch import Tensor, nn
 
 from edgekd.artifact import ArtifactSet
-from edgekd.distill.objective import DistillObjective
 from edgekd.distill.schedules.robust import LatentNoise, Robust, noisy
 from edgekd.distill.stage import DistillStage
 from edgekd.distill.teach import TeachConfig, teach
@@ -19,7 +18,7 @@ from edgekd.models.build import build
 from edgekd.recipe import ModelSpec
 from edgekd.schema import from_mapping, write_json
 from edgekd.train import checkpoint
-from tests.distill.tiny_run import context, with_teacher
+from tests.distill.tiny_run import context, killed_in, with_teacher
 from tests.models import Mlp, ResidualCnn
 
 STUDENT = {"name": "resnet", "options": {"depth": 8, "channels": [8, 8, 8]}}
@@ -161,7 +160,7 @@ def test_without_noise_it_is_rows_that_go_on_to_the_bit(artifacts: ArtifactSet, 
 
 @pytest.mark.parametrize("more", [{}, {"losses": {"taid": {}}, "ema": 0.9, "patience": 2}])
 def test_what_was_stopped_or_killed_goes_on_to_the_bit(
-    artifacts: ArtifactSet, root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, more: dict[str, object]
+    artifacts: ArtifactSet, root: Path, tmp_path: Path, more: dict[str, object]
 ) -> None:
     run, config = context(root), TeachConfig.model_validate({**CONFIG, **more})
 
@@ -176,17 +175,8 @@ def test_what_was_stopped_or_killed_goes_on_to_the_bit(
     whole = taught("a", noise)
     taught("b", noise, until=1)
     assert torch.equal(taught("b", noise), whole)
-    original, calls = DistillObjective.forward, iter(range(100))
-
-    def killed(self: DistillObjective, *given: Any) -> Any:
-        if next(calls) == 13:
-            raise KeyboardInterrupt
-        return original(self, *given)
-
-    monkeypatch.setattr(DistillObjective, "forward", killed)
-    with pytest.raises(KeyboardInterrupt):
+    with killed_in(13):
         taught("c", noise)
-    monkeypatch.setattr(DistillObjective, "forward", original)
     assert torch.equal(taught("c", noise), whole)
     for other in (LatentNoise(snr_db=6), None):
         assert not torch.equal(taught("c", other), whole)
