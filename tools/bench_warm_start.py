@@ -9,7 +9,7 @@ over tasks, each the mean over paired seeds). A search ends after 3 N; one that 
 3 N + 1. Asked for is a ratio of 1/3. Beside it, the share of searches that have the quality after N / 3; of cold ones
 half have it after N. `misleading` is the same bank with every cost negated: what a bank does that is wrong.
 
-Six settings. `limit` and `fastest` are cells of NAS-Bench-201 on fourteen devices (N = 100), on which nothing was
+Eight settings. `limit` and `fastest` are cells of NAS-Bench-201 on fourteen devices (N = 100), on which nothing was
 trained: tasks are devices, and the cost is a score that ranks like accuracy, or a measured latency (see
 tools/warm_start_tasks.py). Three devices, on which the prior's constants were chosen, are in the bank alone. `images`
 is Fashion-MNIST, plain, inverted, rotated, with five classes and with few images, and digits (N = 12): 1,000 images
@@ -22,6 +22,10 @@ stage `trials` begins both.
 network that it would keep costs when it is trained again, the mean of AGAIN other seeds (half an hour of one core). The
 quality asked for is the mean of the cold searches after N networks, and told is after how many the mean of the warm
 ones has it first, over after how many that of the cold ones has.
+
+`budget` and `budget-stage` are judged like them, on the same data sets, and are larger (N = 24): ResNets of three
+widths and three depths of their own, below a third of the latency of the dearest one, predicted by probes that are
+measured here (two hours of one core).
 """
 
 from __future__ import annotations
@@ -36,7 +40,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from edgekd.search.space import Point
-from tools.warm_start_tasks import CHOSEN_ON, Task, cells, first_at, images
+from tools.warm_start_tasks import CHOSEN_ON, Task, budget, cells, first_at, images
 
 Array = NDArray[np.float64]
 Rows = Mapping[Point, float]
@@ -137,6 +141,8 @@ def main() -> None:
         "stage": (lambda: images(given.folder, largest_first=True), 12),
         "again": (lambda: images(given.folder, largest_first=False, again=AGAIN), 12),
         "stage-again": (lambda: images(given.folder, largest_first=True, again=AGAIN), 12),
+        "budget": (lambda: budget(given.folder, largest_first=False, again=AGAIN), 24),
+        "budget-stage": (lambda: budget(given.folder, largest_first=True, again=AGAIN), 24),
     }
     given.folder.mkdir(parents=True, exist_ok=True)
     for name in given.settings.split(","):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,15 +13,19 @@ from numpy.typing import NDArray
 
 from edgekd import target as targets
 from edgekd.artifact import ArtifactSet
+from edgekd.measure import machine
 from edgekd.models.kernels import macs
 from edgekd.recipe import ModelSpec, Recipe
 from edgekd.search.candidate import candidate
+from edgekd.search.fitting import Fitting
 from edgekd.search.prior import Prior
 from edgekd.search.sampler import Grid, create
 from edgekd.search.space import Axis, Point, points
+from edgekd.search.stage import SearchConfig, SearchStage
 from edgekd.search.trials import TrialsConfig, score_of
 from edgekd.search.warm import warmed
 from edgekd.stage import Context
+from edgekd.target import Target
 from edgekd.train.dataset import DATASETS, DataSet, Split, statistics
 from edgekd.train.splits import balanced
 from tests.predict import nas_bench_201
@@ -33,7 +37,17 @@ WIDTHS = ((4, 8, 12, 16), (8, 16, 24), (8, 16, 32, 48))
 BLOCKS = (1, 2)
 """In the second stage; the others have one."""
 LIMIT = 0.5
-"""Of the multiplications of the dearest network; what is dearer is not allowed."""
+"""Of the multiplications of the dearest network of `WIDTHS` and `BLOCKS`; what is dearer is not allowed."""
+TEACHER = {"name": "resnet", "options": {"depth": 20, "channels": [32, 64, 96]}}
+SPACE = {
+    "space": "resnet-stages",
+    "space_options": {"widths": [0.17, 0.34, 0.5, 0.67, 0.84, 1.0], "blocks": [1, 2, 3]},
+    "margin": 1,
+    "probes": 8,
+    "processes": 3,
+}
+LATENCY_RATIO = 1 / 3
+"""Of the teacher, which is the dearest network of `SPACE` around it; what is predicted to be dearer is not allowed."""
 TRAINING = TrialsConfig(epochs=4, batch=32, learning_rate=0.1, losses={})
 _IMAGES, _FEW, _JUDGED = 1000, 300, 4000
 
@@ -53,8 +67,8 @@ class Task:
     def searched(self, name: str, seed: int, count: int, earlier: Sequence[Mapping[Point, float]] = ()) -> list[Point]:
         """Return what a sampler looks at, begun from what networks cost in earlier tasks where there are any."""
         known = [{p: (cost,) for p, cost in rows.items() if p in self.costs} for rows in earlier]
-        cold = create(name, {}, Grid(self.axes, self.costs.__contains__), costs=1, seed=seed)
-        sampler, found = warmed(cold, Prior(self.axes, known), seed), list[Point]()
+        grid = Grid(self.axes, self.costs.__contains__)
+        sampler, found = warmed(create(name, {}, grid, costs=1, seed=seed), Prior(grid, known), seed), list[Point]()
         if self.first is not None:
             found.append(self.first)
             sampler.tell(self.first, (self.costs[self.first],))
@@ -91,35 +105,83 @@ def cells(kind: str) -> list[Task]:
 
 
 def images(folder: Path, *, largest_first: bool, again: int = 0) -> list[Task]:
-    """Return a task a data set: validation error after a short training, in percent, of every ResNet within the limit.
-
-    A network is trained once a task, as a trial of the stage `trials` is, and `again` times with other seeds; the
-    folder keeps the scores. That stage tries the largest first, before it asks any sampler.
-    """
+    """Return a task a data set: every ResNet of a small space within the limit of multiplications."""
     axes = (*(Axis(len(widths)) for widths in WIDTHS), Axis(len(BLOCKS)))
     specs = {point: _network(point) for point in points(axes)}
     sizes = {p: macs(candidate("student", spec, (1, 14, 14), 10).kernels) for p, spec in specs.items()}
-    allowed = [p for p in specs if sizes[p] <= LIMIT * max(sizes.values())]
-    first = max(allowed, key=lambda p: (sizes[p], p)) if largest_first else None
-    tasks = []
-    for kind in VARIANTS:
-        once, *others = [_scores(folder, kind, seed, {p: specs[p] for p in allowed}) for seed in range(1 + again)]
-        mean = {p: float(np.mean([one[p] for one in others])) for p in allowed} if others else None
-        tasks.append(Task(kind, axes, once, first, mean))
-    return tasks
+    allowed = sorted((p for p in specs if sizes[p] <= LIMIT * max(sizes.values())), key=lambda p: (sizes[p], p))
+    return _trained(folder, axes, {p: specs[p] for p in allowed}, largest_first, again)
 
 
-def _scores(folder: Path, kind: str, seed: int, specs: Mapping[Point, ModelSpec]) -> dict[Point, float]:
-    kept = folder / (f"{kind}-{seed}.json" if seed else f"{kind}.json")
-    known: dict[str, float] = json.loads(kept.read_text()) if kept.is_file() else {}
-    context, found = _context(folder, kind, seed), dict[Point, float]()
-    for point, spec in specs.items():
-        name = ",".join(map(str, point))
+def budget(folder: Path, *, largest_first: bool, again: int) -> list[Task]:
+    """Return a task a data set: every ResNet of the space `resnet-stages` within the limit of predicted latency.
+
+    Predicted by probes that the stage `search` measures here, on the device; the folder keeps them.
+    """
+    own = folder / "budget"
+    own.mkdir(parents=True, exist_ok=True)
+    here, kept = targets.load("host", machine.host_target()), own / "probes.json"
+    context = _context(own, "plain", 0, here, model=TEACHER, latency_ratio=LATENCY_RATIO, search=SPACE)
+    search = SearchConfig.of(context.recipe)
+    if not kept.is_file():
+        kept.write_text(SearchStage(search).run(ArtifactSet(), context).model_dump_json())
+    probes = ArtifactSet.model_validate_json(kept.read_text())
+    fitting = Fitting(search.space_of(context), search.judge_from(probes, context), context)
+    specs = {point: fitting.spec(point) for point in fitting.points}
+    return _trained(own, fitting.grid.axes, specs, largest_first, again)
+
+
+def _trained(
+    folder: Path, axes: tuple[Axis, ...], specs: Mapping[Point, ModelSpec], largest_first: bool, again: int
+) -> list[Task]:
+    """Return a task a data set: validation error after a short training, in percent, of each network, by growing cost.
+
+    That stage tries the largest first, before it asks any sampler.
+    """
+    first = [*specs][-1] if largest_first else None
+    seeds = range(1, 1 + again)
+    return [
+        Task(kind, axes, Trained(folder, kind, specs, (0,)), first, Trained(folder, kind, specs, seeds))
+        if again
+        else Task(kind, axes, Trained(folder, kind, specs, (0,)), first)
+        for kind in VARIANTS
+    ]
+
+
+class Trained(Mapping[Point, float]):
+    """What networks cost: trained once a seed when they are asked for, as a trial of the stage `trials` is, and kept.
+
+    The mean over the seeds; a file a task and seed.
+    """
+
+    def __init__(self, folder: Path, kind: str, specs: Mapping[Point, ModelSpec], seeds: Sequence[int]) -> None:
+        self._specs, self._seeds = specs, seeds
+        self._places = {seed: folder / (f"{kind}-{seed}.json" if seed else f"{kind}.json") for seed in seeds}
+        self._known = {seed: json.loads(p.read_text()) if p.is_file() else {} for seed, p in self._places.items()}
+        self._contexts = {seed: _context(folder, kind, seed, targets.load("x86-avx2")) for seed in seeds}
+
+    def __getitem__(self, point: Point) -> float:
+        """Return its error, in percent."""
+        return float(np.mean([self._once(point, seed) for seed in self._seeds]))
+
+    def __contains__(self, point: object) -> bool:
+        """Say whether a network is allowed; none is trained for that."""
+        return point in self._specs
+
+    def __iter__(self) -> Iterator[Point]:
+        """Yield the networks."""
+        return iter(self._specs)
+
+    def __len__(self) -> int:
+        """Return how many networks there are."""
+        return len(self._specs)
+
+    def _once(self, point: Point, seed: int) -> float:
+        name, known = ",".join(map(str, point)), self._known[seed]
         if name not in known:
-            known[name] = score_of(spec, ArtifactSet(), context, TRAINING).error_percent
-        found[point] = known[name]
-    kept.write_text(json.dumps(known, indent=0))
-    return found
+            known[name] = score_of(self._specs[point], ArtifactSet(), self._contexts[seed], TRAINING).error_percent
+            self._places[seed].write_text(json.dumps(known, indent=0))
+        return float(known[name])
 
 
 def variant(kind: str) -> DataSet:
@@ -168,17 +230,27 @@ def _network(point: Point) -> ModelSpec:
     return ModelSpec(name="resnet", options={"blocks": [1, BLOCKS[point[3]], 1], "channels": widths})
 
 
-def _context(folder: Path, kind: str, seed: int) -> Context:
+def _context(
+    folder: Path,
+    kind: str,
+    seed: int,
+    target: Target,
+    *,
+    model: Mapping[str, Any] | None = None,
+    latency_ratio: float = 1.0,
+    search: Mapping[str, Any] | None = None,
+) -> Context:
     recipe = Recipe.model_validate(
         {
-            "model": {"name": "resnet"},
+            "model": model or {"name": "resnet"},
             "data": {"factory": "tools.warm_start_tasks:variant", "options": {"kind": kind}},
-            "budget": {"latency_ratio": 1.0},
-            "stages": {"trials": {}},
+            "target": target.name,
+            "budget": {"latency_ratio": latency_ratio, "percentile": 50},
+            "stages": {"search": search, "trials": {}} if search else {"trials": {}},
             "seed": seed,
         }
     )
-    return Context(folder, folder / kind, folder / "cache", recipe, targets.load("x86-avx2"), origin_is_device=False)
+    return Context(folder, folder / kind, folder / "cache", recipe, target, origin_is_device=target.name == "host")
 
 
 def first_at(costs: NDArray[np.float64], quality: float) -> int:

@@ -130,8 +130,8 @@ class TrialsStage(Stage[TrialsConfig]):
         facts = [self.config.plain(), context.recipe.seed, fitting.points, [a.digest for a in artifacts.artifacts]]
         costs = fitting.both_costs if self.config.front else error_alone
         task, key = task_of(artifacts, context, self.config), digest_of(facts)
-        prior = self._prior(task, fitting, costs, key, context)
         grid = replace(fitting.grid, foreseen=fitting.foreseen) if self.config.front else fitting.grid
+        prior = self._prior(task, fitting, grid, costs, key, context)
         asks = warmed(self._sampler(grid, context.recipe.seed), prior, context.recipe.seed)
         course = Course(asks, largest, wanted, context.folder / "course.json", key, costs)
         if self.config.halving is not None:
@@ -176,13 +176,15 @@ class TrialsStage(Stage[TrialsConfig]):
     def _executor(self) -> executor.Executor:
         return executor.create(self.config.executor, self.config.executor_options, self.config.workers)
 
-    def _prior(self, task: Task, fitting: Fitting, costs: Costs, key: str, context: Context) -> Prior:
+    def _prior(  # noqa: PLR0917
+        self, task: Task, fitting: Fitting, grid: Grid, costs: Costs, key: str, context: Context
+    ) -> Prior:
         """Return what earlier tasks say of the networks that fit; nothing where a cold start is asked for."""
         if not self.config.warm_start:
-            return Prior(fitting.grid.axes, ())
+            return Prior(grid, ())
         log.warning("a warm start of trials is experimental; see docs/search.md for what it has been shown to save")
         rows = bank.said(context.folder / BANK, key, lambda: bank.earlier(context.cache, task))
-        prior = Prior(fitting.grid.axes, fitting.known(rows, costs))
+        prior = Prior(grid, fitting.known(rows, costs))
         log.info(
             "trials: %d earlier tasks say where to begin; the bank has %d rows of other tasks, and a task counts that "
             "has tried %d of the networks that fit here",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -31,7 +32,7 @@ def rows(cost: Callable[[Point], float] = error, count: int = 40, seed: int = 7)
 def warm(
     name: str, *tasks: dict[Point, tuple[float, ...]], grid: Grid = GRID, costs: int = 1, seed: int = 0
 ) -> Sampler:
-    return warmed(create(name, {}, grid, costs=costs, seed=seed), Prior(grid.axes, tasks), seed)
+    return warmed(create(name, {}, grid, costs=costs, seed=seed), Prior(grid, tasks), seed)
 
 
 def asked(sampler: Sampler, count: int, cost: Callable[[Point], float] = error) -> list[Point]:
@@ -90,14 +91,14 @@ def test_the_prior_fades() -> None:
             drawn["early" if len(drawn_from.told) < 10 else "late"] += 1
             return super().draw(*given)  # type: ignore[arg-type]
 
-    drawn_from = WarmStart(create("random", {}, GRID, costs=1, seed=0), Noticed(GRID.axes, [rows()]), 0)
+    drawn_from = WarmStart(create("random", {}, GRID, costs=1, seed=0), Noticed(GRID, [rows()]), 0)
     asked(drawn_from, 110)
     assert drawn["early"] >= 5
     assert drawn["late"] < 0.5 * 100
 
 
 def test_a_task_weighs_as_it_orders_what_was_tried_here() -> None:
-    prior = Prior(GRID.axes, [rows(), rows(lambda p: -error(p))])
+    prior = Prior(GRID, [rows(), rows(lambda p: -error(p))])
     told = rows(count=12, seed=3)
     assert prior.similarities({}).tolist() == [1, 1], "before anything was tried, all are alike"
     like, unlike = prior.similarities(told)
@@ -118,11 +119,31 @@ def test_where_all_earlier_tasks_mislead_the_sampler_takes_over() -> None:
     assert abs(np.mean([error(p) for p in found[20:]]) - everywhere) < 1
 
 
-def test_of_two_costs_the_front_is_what_did_well() -> None:
-    both = {point: (float(point[0]), 10.0 - point[0] + 4 * (point[1] != 3)) for point in rows()}
-    prior = Prior(GRID.axes, [both])
-    random = np.random.default_rng(0)
-    drawn = [point for _ in range(200) if (point := prior.draw(np.ones(1), random, lambda _: True)) is not None]
-    assert Counter(point[1] for point in drawn)[3] >= 2 * 200 / 5
+def front_of(prior: Prior) -> list[Point]:
+    """Return 60 networks that a prior draws of two costs."""
+    random, gone = np.random.default_rng(0), set[Point]()
+    while len(gone) < 60 and (point := prior.draw(np.ones(1), random, lambda one: one not in gone)) is not None:
+        gone.add(point)
+    return list(gone)
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_of_two_costs_the_front_is_what_is_foretold(known: bool) -> None:
+    grid = replace(GRID, foreseen=lambda point: (float(point[0]), None)) if known else GRID
+    both = {point: (float(point[0]), 10.0 - point[0] + 4 * (point[1] != 3)) for point in rows(count=60)}
+    prior = Prior(grid, [both])
+    drawn = front_of(prior)
     assert len(Counter(point[0] for point in drawn)) == 6
-    assert prior.similarities({p: both[p] for p in list(both)[:20]})[0] > 0.3
+    assert Counter(point[1] for point in drawn)[3] >= 30, "36 of 180 have it"
+    told = {point: both[point] for point in list(both)[:20]}
+    assert prior.similarities(told)[0] > 0.8
+    worse = {point: (first, -second) for point, (first, second) in told.items()}
+    similar = prior.similarities(worse)[0]
+    assert similar < 0 if known else 0 <= similar < 0.5, "what everybody knows makes no two tasks alike"
+
+
+def test_many_rows_of_a_task_are_thinned_from_the_best_to_the_worst() -> None:
+    grid = Grid((Axis(30), Axis(30)))
+    task = {(a, b): (float(abs(a - 20) + abs(b - 3)),) for a, b in grid.points()}
+    found = asked(warm("random", task, grid=grid), 5, lambda point: task[point][0])
+    assert min(task[point][0] for point in found) <= 2

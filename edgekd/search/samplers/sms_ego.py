@@ -7,8 +7,6 @@ Costs are taken as they are told: who looks at ratios tells logarithms.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -16,13 +14,12 @@ from edgekd.errors import UsageError
 from edgekd.predict.gaussian_process import GaussianProcess, standardised
 from edgekd.schema import Field, Schema
 from edgekd.search.front import gains
+from edgekd.search.regression import features, foreseen, scaled
 from edgekd.search.sampler import Grid, Sampler
 from edgekd.search.space import Point
 
 Array = NDArray[np.float64]
 
-_FAR_OUT = 3.0
-"""Interquartile ranges from the median."""
 _FAR = 1.1
 """The reference point, in ranges of the costs seen, so that the front's ends count too."""
 
@@ -63,11 +60,11 @@ class SmsEgo(Sampler):
         pool = self._pool()
         if not pool:
             return []
-        known, told = (np.array(list(own), dtype=np.float64) for own in (self.told, self.told.values()))
-        features = standardised(self._features(np.concatenate([known, np.array(pool, dtype=np.float64)])))
-        old, new = features[: len(known)], features[len(known) :]
-        costs, hoped = _scaled(told, told), np.empty((len(pool), told.shape[1]))
-        ahead = _scaled(self._foreseen(pool), told)
+        told = np.array(list(self.told.values()), dtype=np.float64)
+        alike = standardised(features(self.grid.axes, [*self.told, *pool]))
+        old, new = alike[: len(self.told)], alike[len(self.told) :]
+        costs, hoped = scaled(told, told), np.empty((len(pool), told.shape[1]))
+        ahead = scaled(foreseen(self.grid, pool, self.costs), told)
         for number in range(costs.shape[1]):
             if np.isnan(ahead[:, number]).any():
                 predicted = GaussianProcess([old], costs[:, number])([new])
@@ -85,12 +82,6 @@ class SmsEgo(Sampler):
             costs = np.concatenate([costs, hoped[best : best + 1]])
         return found
 
-    def _foreseen(self, pool: Sequence[Point]) -> Array:
-        """Return the costs of networks that are known beforehand, (n, costs), NaN for the others."""
-        if self.grid.foreseen is None:
-            return np.full((len(pool), self.costs), np.nan)
-        return np.array([self.grid.foreseen(point) for point in pool], dtype=np.float64)
-
     def _pool(self) -> list[Point]:
         """Return networks nobody has asked for: all, or random ones and the neighbours of those that are known."""
         if self.grid.size <= self.config.pool:
@@ -104,22 +95,3 @@ class SmsEgo(Sampler):
                 for choice in range(axis.size)
             ]
         return [point for point in dict.fromkeys(found) if self.is_left(point)]
-
-    def _features(self, points: Array) -> Array:
-        """Return what networks are alike by, (n, k): a column for every choice, and the place on an ordered axis."""
-        columns = []
-        for number, axis in enumerate(self.grid.axes):
-            columns += [points[:, number] == choice for choice in range(axis.size)]
-            columns += [points[:, number]] if axis.ordered else []
-        return np.stack(columns, axis=1).astype(np.float64)
-
-
-def _scaled(costs: Array, told: Array) -> Array:
-    """Return costs in a scale in which each column of those told has mean 0 and variance 1.
-
-    What lies far from most would set the scale, and is clipped.
-    """
-    low, middle, high = np.quantile(told, (0.25, 0.5, 0.75), axis=0)
-    reach = _FAR_OUT * (high - low) + 1e-12
-    clipped, known = (np.clip(own, middle - reach, middle + reach) for own in (costs, told))
-    return np.asarray((clipped - known.mean(axis=0)) / (known.std(axis=0) + 1e-12), dtype=np.float64)
