@@ -7,6 +7,8 @@ import re
 import torch
 from torch import nn
 
+from edgekd.models.transformer import stacked
+
 _NUMBER = re.compile(r"(?<=\.)\d+(?=\.|$)")
 
 
@@ -15,9 +17,10 @@ def inherit(student: nn.Module, teacher: nn.Module, *, sliced: bool) -> None:
     """Copy parameters and statistics of every layer's counterpart into the student, in place.
 
     With `sliced` a larger tensor gives its first entries along each axis: the same channels everywhere, so that what a
-    layer gives is what the next one knows. Without, and where it is smaller, the student keeps its own.
+    layer gives is what the next one knows; of queries, keys and values in one layer the first of each. Without, and
+    where it is smaller, the student keeps its own.
     """
-    ours, theirs = dict(student.named_modules()), dict(teacher.named_modules())
+    ours, theirs, several = dict(student.named_modules()), dict(teacher.named_modules()), stacked(student)
     for path, other in counterparts(student, teacher).items():
         given = _tensors(theirs[other])
         for name, tensor in _tensors(ours[path]).items():
@@ -26,7 +29,10 @@ def inherit(student: nn.Module, teacher: nn.Module, *, sliced: bool) -> None:
                 continue
             fits = all(mine <= its for mine, its in zip(tensor.shape, source.shape, strict=True))
             if source.shape == tensor.shape or (fits and sliced):
-                tensor.copy_(source[tuple(slice(size) for size in tensor.shape)])
+                count = several.get(path)
+                pairs = zip(tensor.chunk(count), source.chunk(count), strict=True) if count else [(tensor, source)]
+                for mine, its in pairs:
+                    mine.copy_(its[tuple(slice(size) for size in mine.shape)])
 
 
 def counterparts(student: nn.Module, teacher: nn.Module) -> dict[str, str]:

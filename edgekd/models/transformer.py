@@ -48,6 +48,16 @@ def norm_of(kind: Norm, width: int) -> nn.LayerNorm | NoNorm:
     return _NORMS[kind](width)
 
 
+def stacked(network: nn.Module) -> dict[str, int]:
+    """Return by path the layers that consist of several of equal size, one behind the other, and of how many."""
+    return {
+        f"{path}.{layer}" if path else layer: count
+        for path, part in network.named_modules()
+        if isinstance(part, Attention)
+        for layer, count in part.stacked.items()
+    }
+
+
 class Attention(nn.Module):
     """Multi-head self-attention over tokens (B, T, D); with `causal` tokens nobody looks ahead."""
 

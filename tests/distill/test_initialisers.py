@@ -82,6 +82,19 @@ def test_a_wider_layer_gives_its_first_channels_or_nothing() -> None:
     assert torch.equal(student.conv.weight, teacher.conv.weight[:16])
 
 
+@pytest.mark.parametrize("name", ["layer-selection", "weight-squeezing"])
+def test_fewer_heads_are_the_first_of_queries_keys_and_values(name: str) -> None:
+    wide, narrow = {"width": 48, "heads": 6, "depth": 2}, {"width": 24, "heads": 3, "depth": 2}
+    student, teacher = (build(ModelSpec(name="vit", options=own), (1, 28, 28), 4) for own in (narrow, wide))
+    made = begun(name, student, teacher)
+    made.finish(student)
+    theirs, ours = (model.blocks[0].attention.qkv for model in (teacher, student))
+    expected = theirs.weight.reshape(3, 48, 48)[:, :24, :24].reshape(72, 24)
+    assert torch.equal(ours.weight, expected)
+    if name == "layer-selection":
+        assert torch.equal(ours.bias, theirs.bias.reshape(3, 48)[:, :24].flatten())
+
+
 @pytest.mark.parametrize("gated", [False, True])
 def test_the_squeezed_weight_is_the_product(gated: bool) -> None:
     student, teacher = network(8, 16, 0), network(8, 32, 1)

@@ -8,6 +8,7 @@ from torch.nn.utils import parametrize
 
 from edgekd.distill.inheritance import counterparts, inherit
 from edgekd.distill.initialiser import Initialiser
+from edgekd.models.transformer import stacked
 from edgekd.schema import Field, Schema
 
 
@@ -32,14 +33,15 @@ class WeightSqueezing(Initialiser):
         if teacher is None:
             return
         inherit(student, teacher, sliced=True)
-        ours, theirs = dict(student.named_modules()), dict(teacher.named_modules())
+        ours, theirs, several = dict(student.named_modules()), dict(teacher.named_modules()), stacked(student)
         for path, other in counterparts(student, teacher).items():
             layer, behind = ours[path], theirs[other]
             if not (isinstance(layer, nn.Linear | nn.Conv2d) and isinstance(behind, type(layer))):
                 continue
             if layer.weight.shape[2:] == behind.weight.shape[2:]:
                 outputs, inputs = layer.weight.shape[:2]
-                squeezed = _Squeezed(behind.weight.detach(), outputs, inputs, gated=self.config.gated)
+                count = several.get(path, 1)
+                squeezed = _Squeezed(behind.weight.detach(), outputs, inputs, count, gated=self.config.gated)
                 layer.weight.requires_grad_(self.config.gated)
                 parametrize.register_parametrization(layer, "weight", squeezed)
 
@@ -52,11 +54,13 @@ class WeightSqueezing(Initialiser):
 
 
 class _Squeezed(nn.Module):
-    def __init__(self, source: Tensor, outputs: int, inputs: int, *, gated: bool) -> None:
+    """Of a layer that consists of `count` the first rows of each are where it begins."""
+
+    def __init__(self, source: Tensor, outputs: int, inputs: int, count: int, *, gated: bool) -> None:
         super().__init__()
         self.register_buffer("source", source.clone())
         self.source: Tensor
-        self.left = nn.Parameter(torch.eye(outputs, source.shape[0]))
+        self.left = nn.Parameter(torch.kron(torch.eye(count), torch.eye(outputs // count, len(source) // count)))
         self.right = nn.Parameter(torch.eye(source.shape[1], inputs))
         self.gate = nn.Parameter(torch.zeros(())) if gated else None
 

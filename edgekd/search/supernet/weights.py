@@ -12,7 +12,7 @@ from torch.func import functional_call
 
 from edgekd.errors import UsageError
 from edgekd.models.build import outline
-from edgekd.models.transformer import Attention
+from edgekd.models.transformer import stacked
 from edgekd.search.candidate import untrained
 from edgekd.search.choice import in_words
 from edgekd.search.space import Point, Space
@@ -96,14 +96,9 @@ class SharedWeights(nn.Module):
         if any(True for _ in module.buffers()):
             _take_buffers(module, untrained(self._space.at(point), self._shape, self._classes))
         names = dict(_shared_names(module, self._space.rows(point)))
-        stacked = {
-            f"{path}.{layer}": count
-            for path, part in module.named_modules()
-            if isinstance(part, Attention)
-            for layer, count in part.stacked.items()
-        }
+        parts = stacked(module)
         return module, [
-            _Place(name, names[name], tuple(p.shape), stacked.get(name.rpartition(".")[0], 1))
+            _Place(name, names[name], tuple(p.shape), parts.get(name.rpartition(".")[0], 1))
             for name, p in module.named_parameters()
         ]
 
