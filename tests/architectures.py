@@ -207,6 +207,14 @@ class Detector(nn.Module):
         return torch.cat([torch.cat([box(y), kind(y)], 1).flatten(2) for box, kind, y in scales], 2).transpose(1, 2)
 
 
+CELLS = (
+    {"channels": 16, "stride": 2, "expansion": 1, "squeeze": 8},
+    {"channels": 24, "stride": 2, "kernel": 5, "expansion": 3, "squeeze": 16},
+    {"channels": 24, "expansion": 3},
+    {"channels": 32, "stride": 2, "kernel": 5, "expansion": 3, "squeeze": 24},
+)
+
+
 def _built(name: str, shape: tuple[int, ...] = IMAGE, **options: object) -> Callable[[], nn.Module]:
     return lambda: build(ModelSpec(name=name, options=options), shape, CLASSES)
 
@@ -216,6 +224,7 @@ ARCHITECTURES: dict[str, Callable[[], nn.Module]] = {
     "densenet": DenseNet,
     "mobilenetv2": _built("mobilenetv2", width=0.35, depth=0.35, head=64),
     "mobilenetv3": MobileNetV3,
+    "mobile-cells": _built("mobile-cells", cells=CELLS, head=64),
     "convnext": ConvNext,
     "vit": _built("vit", depth=2, width=48, heads=3),
     "vit-nonorm": _built("vit", depth=2, width=48, heads=3, activation="relu", norm="nonorm"),

@@ -28,17 +28,46 @@ class Shape(NamedTuple):
     stride: int
     kernel: int
     expansion: int
+    squeeze: int = 0
+    """Channels between the two layers of squeeze-and-excitation; 0 has none."""
+
+
+class SqueezeExcitation(nn.Module):
+    """Scales every channel of a map (N, C, H, W) by what the means of all channels say.
+
+    Mean, two layers with ReLU between, sigmoid and product are those of Hu, Shen and Sun 2018 (arXiv 1709.01507); the
+    hard sigmoid is MobileNetV3's (Howard et al. 2019, arXiv 1905.02244). The layers are 1x1 convolutions on one pixel,
+    so that what prunes and quantizes sees a network of convolutions.
+    """
+
+    def __init__(self, channels: int, squeezed: int) -> None:
+        super().__init__()
+        self.pool = nn.AdaptiveAvgPool2d(1)  # a pooling, not a mean: ONNX Runtime does that in its blocked layout
+        self.squeeze = nn.Conv2d(channels, squeezed, 1)
+        self.act = nn.ReLU()
+        self.excite = nn.Conv2d(squeezed, channels, 1)
+        self.gate = nn.Hardsigmoid()
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return (N, C, H, W)."""
+        out: Tensor = x * self.gate(self.excite(self.act(self.squeeze(self.pool(x)))))
+        return out
 
 
 class Bottleneck(nn.Module):
-    """Expand 1x1, filter depthwise, project 1x1 without activation; a shortcut where shapes allow."""
+    """Expand 1x1, filter depthwise, project 1x1 without activation; a shortcut where shapes allow.
+
+    With `squeeze` the filtered channels are excited before they are projected, where MobileNetV3 does it.
+    """
 
     def __init__(self, inputs: int, shape: Shape) -> None:
         super().__init__()
-        outputs, stride, kernel, expansion = shape
+        outputs, stride, kernel, expansion, squeeze = shape
         hidden = inputs * expansion
         expand = [*_conv(inputs, hidden), nn.ReLU6()] if expansion > 1 else []
-        depthwise = [*_conv(hidden, hidden, kernel, stride, groups=hidden), nn.ReLU6()]
+        # In the activation's place, not behind it: networks share weights by a layer's distance from the end.
+        act = nn.Sequential(nn.ReLU6(), SqueezeExcitation(hidden, squeeze)) if squeeze else nn.ReLU6()
+        depthwise = [*_conv(hidden, hidden, kernel, stride, groups=hidden), act]
         self.layers = nn.Sequential(*expand, *depthwise, *_conv(hidden, outputs))
         self.residual = stride == 1 and inputs == outputs
 

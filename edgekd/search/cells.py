@@ -21,8 +21,11 @@ class Edge(NamedTuple):
 
 
 def network(stem: int, shapes: Iterable[Shape], head: int) -> ModelSpec:
-    """Return the network of these cells."""
-    cells = [shape._asdict() for shape in shapes]
+    """Return the network of these cells.
+
+    No excitation is not told: scores are kept by a network's specification, that of one without stays as it was.
+    """
+    cells = [{name: own for name, own in shape._asdict().items() if own or name != "squeeze"} for shape in shapes]
     return ModelSpec(name="mobile-cells", options={"stem": stem, "cells": cells, "head": head})
 
 
@@ -65,4 +68,7 @@ class CellSpace(Space):
 
 def in_words(operator: Shape | None) -> str:
     """Return an operator's name."""
-    return "none" if operator is None else f"kernel {operator.kernel}, expansion {operator.expansion}"
+    if operator is None:
+        return "none"
+    squeezed = f", squeezed to {operator.squeeze}" if operator.squeeze else ""
+    return f"kernel {operator.kernel}, expansion {operator.expansion}{squeezed}"

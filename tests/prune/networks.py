@@ -16,6 +16,16 @@ BUILT_IN = {
         name="mobile-cells",
         options={"stem": 8, "cells": [{"channels": 8, "kernel": 5, "expansion": 2}, {"channels": 12, "stride": 2}]},
     ),
+    "mobile-cells-squeezed": ModelSpec(
+        name="mobile-cells",
+        options={
+            "stem": 8,
+            "cells": [
+                {"channels": 8, "expansion": 1, "squeeze": 4},
+                {"channels": 12, "stride": 2, "expansion": 3, "squeeze": 8},
+            ],
+        },
+    ),
 }
 
 

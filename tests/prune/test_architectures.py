@@ -37,6 +37,7 @@ EXPECTED = {
     "densenet": (8, 0, 0, 0, 99),
     "mobilenetv2": (17, 0, 0, 6, 99),
     "mobilenetv3": (9, 0, 0, 2, 98),
+    "mobile-cells": (11, 0, 0, 1, 97),
     "convnext": (5, 0, 0, 3, 98),
     "vit": (3, 2, 2, 2, 99),
     "vit-nonorm": (3, 2, 2, 2, 99),

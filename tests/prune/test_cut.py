@@ -25,7 +25,9 @@ def cutter(name: str = "magnitude") -> Cutter:
     return Cutter(criterion.create(name, {}), allocator.create("latency", {}), samples, COST, 4)
 
 
-@pytest.mark.parametrize("name", ["residual", "depthwise", "resnet", "mobilenetv2", "mobile-cells"])
+@pytest.mark.parametrize(
+    "name", ["residual", "depthwise", "resnet", "mobilenetv2", "mobile-cells", "mobile-cells-squeezed"]
+)
 def test_a_cut_meets_its_limit_in_the_real_network(name: str, tmp_path: Path) -> None:
     model = network(name)
     found = prunable(model, INPUT_SHAPE)

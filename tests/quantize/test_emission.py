@@ -52,6 +52,7 @@ def assert_all_integers(path: Path, runtime: str, folder: Path) -> None:
         ModelSpec(name="resnet", options={"depth": 8, "channels": (8, 16, 16)}),
         ModelSpec(name="mobilenetv2", options={"width": 0.25, "depth": 0.25, "head": 64}),
         ModelSpec(name="mobile-cells", options={"stem": 8, "cells": [{"channels": 8, "kernel": 5}], "head": 16}),
+        ModelSpec(name="mobile-cells", options={"cells": [{"channels": 8, "expansion": 2, "squeeze": 4}], "head": 16}),
     ],
     ids=lambda spec: spec.name,
 )

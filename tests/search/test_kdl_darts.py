@@ -48,9 +48,9 @@ def run_in(root: Path, stage: str, limit_ms: float = 10.0, **stages: object) -> 
     return context(root, stage, stages=plain, budget={"latency_ms": limit_ms})
 
 
-def skeleton() -> Skeleton:
+def skeleton(**changes: object) -> Skeleton:
     return MobileCellsSpace(
-        MobileCellsSpace.Config.model_validate({**SPACE, "step": 16}), ModelSpec(name="resnet")
+        MobileCellsSpace.Config.model_validate({**SPACE, "step": 16, **changes}), ModelSpec(name="resnet")
     ).skeleton(1)
 
 
@@ -168,6 +168,19 @@ def test_every_cost_is_told_with_its_bounds(table: CostTable) -> None:
         assert figure.lower is not None
         assert figure.upper is not None
         assert figure.lower <= figure.value <= figure.upper
+
+
+def test_excitation_is_chosen_by_place_and_costs_what_it_adds(root: Path) -> None:
+    judge, whole = judge_of(run_in(root, "costs", quantize={})), skeleton(squeezes=[False, True], kernels=[3])
+    found = cost_table(whole, judge, SHAPE, CLASSES)
+    for chosen in ([0, 0, 0, 0], [1, 4, 3, 2], [3, 1, 1, 3]):
+        latency = judge.row("derived", candidate("derived", whole.spec(chosen), SHAPE, CLASSES)).latency
+        assert float(found.expected(one_hot(chosen, 5))) == pytest.approx(latency.value, rel=1e-5)
+    assert (found.added[:, :, [1, 3]] > found.added[:, :, [0, 2]]).all()
+    _, cells = supernet(whole, 1, 1, CLASSES)
+    cells(torch.randn(2, 16, 12, 12)).sum().backward()
+    assert all(p.grad is not None for name, p in cells.named_parameters() if "excite" in name)
+    assert sum("excite.weight" in name for name, _ in cells.named_parameters()) == 2 * len(whole.edges)
 
 
 def test_cost_pulls_alphas_towards_what_is_cheap(table: CostTable) -> None:

@@ -121,6 +121,15 @@ def test_a_smaller_kernel_is_the_middle_of_a_larger_one() -> None:
     assert torch.equal(kernels[0][:count], kernels[1][:count, :, 1:4, 1:4])
 
 
+def test_networks_with_and_without_excitation_share_all_other_layers() -> None:
+    options = {"squeezes": [False, True], "kernels": [3], "expansions": [3]}
+    shared = shared_by(create("mobile-cells", options, ModelSpec.model_validate(TEACHER), 8))
+    plain, excited = (shared.network((2, 0, 0, 0, squeezes)).state_dict() for squeezes in (0, 1))
+    assert all(torch.equal(own, excited[name]) for name, own in plain.items())
+    added = {name.rpartition(".layers.")[2] for name in excited.keys() - plain.keys()}
+    assert added == {f"5.1.{layer}.{own}" for layer in ("squeeze", "excite") for own in ("weight", "bias")}
+
+
 def test_the_most_accurate_network_within_the_limit_is_chosen(first: tuple[Trials, ModelSpec, ArtifactSet]) -> None:
     table, choice, done = first
     errors = [one.score.error_percent for one in table.trials]

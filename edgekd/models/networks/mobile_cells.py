@@ -1,7 +1,7 @@
 """Inverted bottlenecks listed one by one, each with a kernel and an expansion of its own, for small images.
 
-The bottleneck is MobileNetV2's (Sandler et al. 2018); a list of them, in place of a table of stages, is what a search
-that decides about every block needs.
+The bottleneck is MobileNetV2's (Sandler et al. 2018), with squeeze-and-excitation where MobileNetV3 has it (Howard et
+al. 2019); a list of them, in place of a table of stages, is what a search that decides about every block needs.
 """
 
 from __future__ import annotations
@@ -20,6 +20,9 @@ class Cell(Schema):
     stride: int = Field(default=1, ge=1, le=2)
     kernel: int = Field(default=3, ge=1, le=11, description="side of its filter, odd")
     expansion: int = Field(default=6, ge=1, le=12, description="hidden channels per input channel")
+    squeeze: int = Field(
+        default=0, ge=0, le=65_536, description="channels between the layers of squeeze-and-excitation; 0: it has none"
+    )
 
     @field_validator("kernel")
     @classmethod
@@ -53,5 +56,5 @@ class MobileCells(Network):
     def build(self, input_shape: tuple[int, ...], classes: int) -> nn.Module:
         """Return the module; 188k parameters at the default size."""
         config = self.config
-        shapes = [Shape(cell.channels, cell.stride, cell.kernel, cell.expansion) for cell in config.cells]
+        shapes = [Shape(**cell.plain()) for cell in config.cells]
         return network(image(input_shape)[0], config.stem, shapes, config.head, classes)

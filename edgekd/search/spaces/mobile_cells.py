@@ -1,4 +1,4 @@
-"""Inverted bottlenecks, the same cell in every place: width times depth times kernel times expansion."""
+"""Inverted bottlenecks, the same cell in every place: width times depth, kernel, expansion and excitation."""
 
 from __future__ import annotations
 
@@ -13,6 +13,11 @@ from edgekd.search.cells import CellSpace, Edge, Skeleton, network
 from edgekd.search.space import Axis, Point
 
 _Share = Annotated[float, Field(gt=0, le=4)]
+
+_SQUEEZED = 0.25
+"""Of the hidden channels stand between the layers of squeeze-and-excitation, as in MobileNetV3."""
+_PIXELS = 784
+"""Of an image, whose size a space does not know: 28 by 28, as of MNIST's digits."""
 
 
 class Row(Schema):
@@ -33,7 +38,10 @@ _ROWS = (
 class MobileCellsSpace(CellSpace):
     """Networks of the family `mobile-cells` around rows of one's own choice, whatever the teacher is.
 
-    The search and its trials choose one cell for all places; the stage `kdl-darts` chooses for every place anew.
+    The search and its trials choose one cell for all places; the stage `kdl-darts` chooses for every place anew. That
+    a search decides about squeeze-and-excitation is from MnasNet (Tan et al. 2019, arXiv 1807.11626), that it squeezes
+    to a quarter of the hidden channels from MobileNetV3 (Howard et al. 2019, arXiv 1905.02244); that the quarter is
+    rounded up to the step, as all widths here are, is our choice.
     """
 
     class Config(CellSpace.Config):
@@ -54,6 +62,9 @@ class MobileCellsSpace(CellSpace):
         expansions: tuple[int, ...] = Field(
             default=(1, 3, 6), min_length=1, max_length=12, description="hidden channels per input channel"
         )
+        squeezes: tuple[bool, ...] = Field(
+            default=(False,), min_length=1, max_length=2, description="squeeze-and-excitation or none, cheap ones first"
+        )
 
         @field_validator("kernels")
         @classmethod
@@ -66,9 +77,10 @@ class MobileCellsSpace(CellSpace):
     config: Config
 
     def axes(self) -> tuple[Axis, ...]:
-        """Return width, depth, kernel and expansion."""
+        """Return width, depth, kernel and expansion, then squeeze-and-excitation where that is to be decided."""
         config = self.config
-        return tuple(Axis(len(axis)) for axis in (config.widths, config.depths, config.kernels, config.expansions))
+        sizes = tuple(Axis(len(axis)) for axis in (config.widths, config.depths, config.kernels, config.expansions))
+        return (*sizes, Axis(len(config.squeezes), ordered=False)) if len(config.squeezes) > 1 else sizes
 
     def at(self, point: Point) -> ModelSpec:
         """Return the network of these choices."""
@@ -79,11 +91,11 @@ class MobileCellsSpace(CellSpace):
     def macs(self, point: Point) -> float:
         """Return the multiplications of cells and last layer per pixel of the input."""
         total, pixels, outputs = 0.0, 1.0, 0
-        for inputs, (outputs, stride, kernel, expansion) in self._cells(point):
+        for inputs, (outputs, stride, kernel, expansion, squeeze) in self._cells(point):
             hidden = inputs * expansion
             total += inputs * hidden * pixels if expansion > 1 else 0
             pixels /= stride**2
-            total += (kernel**2 + outputs) * hidden * pixels
+            total += (kernel**2 + outputs) * hidden * pixels + 2 * squeeze * hidden / _PIXELS
         return total + outputs * self.aligned(self.config.head * self.config.widths[point[0]]) * pixels
 
     def rows(self, point: Point) -> tuple[int, ...]:
@@ -100,8 +112,11 @@ class MobileCellsSpace(CellSpace):
         """Return every place for a cell; one that changes the shape, and the first, cannot stay empty."""
         edges: list[Edge] = []
         for inputs, channels, stride, _ in self._places(width):
-            kinds = product(self.config.kernels, self.config.expansions)
-            shapes = [Shape(channels, stride, kernel, expansion) for kernel, expansion in kinds]
+            kinds = product(self.config.kernels, self.config.expansions, self.config.squeezes)
+            shapes = [
+                Shape(channels, stride, kernel, expansion, self._squeezed(inputs * expansion, squeezes))
+                for kernel, expansion, squeezes in kinds
+            ]
             may_be_empty = bool(edges) and stride == 1 and inputs == channels
             edges.append(Edge(inputs, (*shapes, None) if may_be_empty else tuple(shapes)))
         stem, head = self.aligned(self.config.stem * width), self.aligned(self.config.head * width)
@@ -111,9 +126,14 @@ class MobileCellsSpace(CellSpace):
         """Yield the channels every cell of a network is given, and the cell."""
         config = self.config
         width, depth = config.widths[point[0]], config.depths[point[1]]
+        kernel, expansion = config.kernels[point[2]], config.expansions[point[3]]
+        squeezes = config.squeezes[point[4] if len(config.squeezes) > 1 else 0]
         for inputs, channels, stride, share in self._places(width):
             if share < depth:
-                yield inputs, Shape(channels, stride, config.kernels[point[2]], config.expansions[point[3]])
+                yield inputs, Shape(channels, stride, kernel, expansion, self._squeezed(inputs * expansion, squeezes))
+
+    def _squeezed(self, hidden: int, squeezes: bool) -> int:
+        return self.aligned(_SQUEEZED * hidden) if squeezes else 0
 
     def _places(self, width: float) -> Iterator[tuple[int, int, int, float]]:
         """Yield what each place is given, what it gives, its stride, and the share of its row that stands before it."""

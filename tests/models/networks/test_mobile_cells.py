@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import pytest
+import torch
 from torch import nn
 
 from edgekd.errors import UsageError
+from edgekd.models.bottlenecks import SqueezeExcitation
 from edgekd.models.build import build
 from edgekd.models.kernels import kernels, parameters
 from edgekd.recipe import ModelSpec
@@ -30,6 +32,24 @@ def test_every_block_has_its_own_kernel_expansion_and_stride() -> None:
 
 def test_the_default_is_of_the_size_its_docstring_says() -> None:
     assert parameters(made()) == pytest.approx(188e3, rel=0.02)
+
+
+def test_squeeze_and_excitation_stands_between_filter_and_projection_and_every_operator_of_it_counts() -> None:
+    plain, excited = {"channels": 8, "expansion": 2}, {"channels": 8, "expansion": 2, "squeeze": 4}
+    before, found = (
+        [(k.op, k.in_channels, k.out_channels, k.out_positions) for k in kernels(made(cells=[cell]), (1, 28, 28))]
+        for cell in (plain, excited)
+    )
+    added = [("pool", 32, 32, 1), ("conv", 32, 4, 1), ("conv", 4, 32, 1), ("elementwise", 32, 32, 784)]
+    assert found == [*before[:3], *added, *before[3:]]
+
+
+def test_excitation_scales_every_channel_by_the_means_of_all() -> None:
+    torch.manual_seed(0)
+    layer, x = SqueezeExcitation(6, 2), torch.randn(3, 6, 5, 4)
+    hidden = (x.mean((2, 3)) @ layer.squeeze.weight.flatten(1).T + layer.squeeze.bias).clamp(min=0)
+    gates = ((hidden @ layer.excite.weight.flatten(1).T + layer.excite.bias) / 6 + 0.5).clamp(0, 1)
+    torch.testing.assert_close(layer(x), x * gates[:, :, None, None])
 
 
 def test_an_even_kernel_is_refused() -> None:

@@ -6,7 +6,8 @@ import pytest
 
 from edgekd.errors import UsageError
 from edgekd.recipe import ModelSpec
-from edgekd.search.cells import CellSpace
+from edgekd.search.candidate import candidate
+from edgekd.search.cells import CellSpace, in_words
 from edgekd.search.space import create
 
 ROWS = [{"channels": 8, "repeats": 2}, {"channels": 16, "repeats": 3, "stride": 2}]
@@ -31,6 +32,37 @@ def test_a_network_of_one_cell_is_what_the_skeleton_makes_of_it() -> None:
     skeleton = space.skeleton(1.0)
     assert space.at((0, 1, 1, 0)) == skeleton.spec([2] * 5)
     assert space.at((0, 0, 0, 1)) == skeleton.spec([1, 4, 1, 4, 4])
+
+
+def test_excitation_squeezes_to_a_quarter_of_the_hidden_channels_in_whole_steps() -> None:
+    excited = made(squeezes=[True], expansions=[1, 6]).at((0, 0, 0, 1))
+    assert [cell["squeeze"] for cell in excited.options["cells"]] == [16, 16, 16, 24, 24]  # of 48, and from 12 up; 96
+    assert all("squeeze" not in cell for cell in made().at((0, 0, 0, 1)).options["cells"])
+
+
+def test_excitation_is_an_axis_only_where_there_is_a_choice_and_the_dearer_side_of_it() -> None:
+    assert [axis.size for axis in made(squeezes=[True]).axes()] == [axis.size for axis in made().axes()] == [1, 1, 2, 2]
+    both = made(squeezes=[False, True])
+    assert (both.axes()[-1].size, both.axes()[-1].ordered) == (2, False)
+    found = both.choices()
+    assert found[: len(found) : len(found) - 1] == [both.at((0, 0, 0, 0, 0)), both.at((0, 0, 1, 1, 1))]
+    assert [spec for spec in found if "squeeze" not in spec.options["cells"][0]] == made().choices()
+    for spec in (found[0], found[-1]):
+        candidate("one", spec, (1, 12, 12), 4)
+
+
+def test_every_place_may_be_excited_or_not() -> None:
+    both = made(squeezes=[False, True])
+    skeleton = both.skeleton(1.0)
+    assert [len(edge.operators) for edge in skeleton.edges] == [8, 9, 8, 9, 9]
+    assert both.at((0, 0, 1, 0, 1)) == skeleton.spec([5] * 5)
+    assert [in_words(operator) for operator in skeleton.edges[1].operators[4:]] == [
+        "kernel 5, expansion 1",
+        "kernel 5, expansion 1, squeezed to 8",
+        "kernel 5, expansion 2",
+        "kernel 5, expansion 2, squeezed to 8",
+        "none",
+    ]
 
 
 def test_an_even_kernel_is_refused() -> None:
