@@ -133,6 +133,7 @@ class MobileCellsSpace(CellSpace):
                 yield inputs, Shape(channels, stride, kernel, expansion, self._squeezed(inputs * expansion, squeezes))
 
     def _squeezed(self, hidden: int, squeezes: bool) -> int:
+        """Return the channels between the layers of an excitation of so many hidden ones; 0 where there is none."""
         return self.aligned(_SQUEEZED * hidden) if squeezes else 0
 
     def _places(self, width: float) -> Iterator[tuple[int, int, int, float]]:
