@@ -79,7 +79,7 @@ def main() -> None:
     networks = NETWORKS[asked.networks]()
     keys = [(size, name, runtime) for size, named in networks.items() for name, runtime in product(named, RUNTIMES)]
     with scratch("edgekd-swaps") as folder, measurement_lock(), local() as connection, Bench(connection) as bench:
-        engines = {key: built(folder / "-".join(key), networks[key[0]][key[1]], key[2]) for key in keys}
+        engines = {key: built(folder / str(at), networks[key[0]][key[1]], key[2]) for at, key in enumerate(keys)}
         found: dict[tuple[str, str, str], list[float]] = {key: [] for key in keys}
         for number in range(asked.rounds):
             for key, engine in list(engines.items())[:: -1 if number % 2 else 1]:
