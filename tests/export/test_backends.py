@@ -42,6 +42,16 @@ def test_engine_computes_the_network_at_two_batches(running: Backend, name: str,
         np.testing.assert_allclose(logits, model(x).detach().numpy(), atol=1e-4)
 
 
+def test_a_folder_may_be_called_anything(running: Backend, tmp_path: Path) -> None:
+    model, folder = settled("residual"), tmp_path / "8 bits, narrow; größer (2)"
+    folder.mkdir()
+    onnx_file.write(model, folder / "model.onnx", INPUT_SHAPE)
+    engine = running.build(folder / "model.onnx", folder / "engines")
+    x = torch.randn(2, *INPUT_SHAPE)
+    (logits,) = open_session(running.runtime, str(engine), batch=2).run([x.numpy()])
+    np.testing.assert_allclose(logits, model(x).detach().numpy(), atol=1e-4)
+
+
 def test_float_network_is_executed_in_float(running: Backend, tmp_path: Path) -> None:
     onnx_file.write(settled("residual"), tmp_path / "model.onnx", INPUT_SHAPE)
     layers = running.executed(running.build(tmp_path / "model.onnx", tmp_path / "engines"))

@@ -12,7 +12,7 @@ from typing import Any
 import onnx
 
 from edgekd.artifact import Format
-from edgekd.disk import whole_folder
+from edgekd.disk import scratch, whole_folder
 from edgekd.errors import ExportError, ResourceError
 from edgekd.export.backend import Backend, ExecutedLayer, ExecutedPrecision
 from edgekd.export.refusal import one_line
@@ -40,8 +40,8 @@ class OpenVino(Backend):
         """Convert the file; the returned folder holds model.xml and model.bin and nothing else."""
         engine = folder / "openvino"
         try:
-            with _logging_given_back():
-                model = openvino.convert_model(onnx_path)
+            with _logging_given_back(), _without_commas(onnx_path) as path:
+                model = openvino.convert_model(path)
             _name_by_position(model, _names(onnx_path))
             with whole_folder(engine) as unfinished:
                 openvino.save_model(model, unfinished / "model.xml", compress_to_fp16=False)
@@ -69,6 +69,17 @@ class OpenVino(Backend):
         nodes = compiled.get_runtime_model().get_ordered_ops()
         layers = [layer for node in nodes for layer in _layers(node, products)]
         return [layer for layer in layers if layer.op not in _NOT_EXECUTED]
+
+
+@contextmanager
+def _without_commas(path: Path) -> Iterator[Path]:
+    """Yield a path of the same file that has no comma, at which OpenVINO would split it into several."""
+    if "," not in str(path):
+        yield path
+        return
+    with scratch("edgekd-openvino") as folder:
+        (folder / "beside").symlink_to(path.parent.absolute())  # the folder, as weights may stand beside the file
+        yield folder / "beside" / path.name
 
 
 @contextmanager
