@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import re
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -41,6 +42,8 @@ MOST_VIEWS = 8
 """Views where a recipe names no number: variety enough for small data at a fraction of the training's cost."""
 _FIRST = np.arange(2)
 """Samples by which layers are paired."""
+_ADDRESS = re.compile("0x[0-9a-fA-F]+")
+"""Where an object lies, which is another place in every process."""
 
 
 def with_labels_of(home: DataSet, other: DataSet, losses: dict[str, Loss], label_weight: float) -> DataSet:
@@ -112,12 +115,18 @@ class Lesson:
         return task_called(self._dataset.task).score(found, validation.labels)
 
     def key(self, model: nn.Module) -> str:
-        """Return the digest of everything a training depends on, so that none goes on from another's state."""
+        """Return the digest of everything a training depends on, so that none goes on from another's state.
+
+        Layers count as well as weights: networks that differ in an activation, or in how large an image they look at,
+        begin with the same ones.
+        """
+        parts = [(path, type(part).__name__, part.extra_repr()) for path, part in model.named_modules()]
+        layers = [(*told, _ADDRESS.sub("", options)) for *told, options in parts]
         weights = hashlib.sha256()
         for name, tensor in model.state_dict().items():
             weights.update(name.encode())
             weights.update(_bytes(tensor))
-        return digest_of([weights.hexdigest(), *self._facts()])
+        return digest_of([layers, weights.hexdigest(), *self._facts()])
 
     def setting(self) -> str:
         """Return the digest of everything a training depends on besides the network and its first weights."""

@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 
 from edgekd.artifact import ArtifactSet
+from edgekd.distill.lesson import Lesson
 from edgekd.distill.loss import LOSSES
 from edgekd.distill.teach import TeachConfig, teach
 from edgekd.errors import EdgekdError, UsageError
@@ -216,3 +217,16 @@ def test_a_killed_lesson_ends_as_an_undisturbed_one(artifacts: ArtifactSet, root
         taught(artifacts, run, tmp_path / "b", losses=losses)
     resumed = taught(artifacts, run, tmp_path / "b", losses=losses)
     assert np.array_equal(weights(undisturbed), weights(resumed))
+
+
+def test_networks_that_begin_with_the_same_weights_are_told_apart(artifacts: ArtifactSet, root: Path) -> None:
+    run = context(root)
+    lesson = Lesson(artifacts, run, TeachConfig.model_validate(CONFIG), run.recipe.data)
+
+    def key(name: str, **options: object) -> str:
+        torch.manual_seed(0)
+        return lesson.key(build(ModelSpec(name=name, options=options), (1, 12, 12), 4))
+
+    networks = [("vit", {"patch": 4, **own}) for own in ({}, {"activation": "relu"}, {"norm": "nonorm"})]
+    assert len({key(name, **options) for name, options in networks}) == len(networks)
+    assert key("vit", patch=4) == key("vit", patch=4)
