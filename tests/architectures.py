@@ -221,6 +221,7 @@ def _built(name: str, shape: tuple[int, ...] = IMAGE, **options: object) -> Call
 
 ARCHITECTURES: dict[str, Callable[[], nn.Module]] = {
     "resnet": _built("resnet", depth=8, channels=(16, 32, 64)),
+    "resnet-shrunk": _built("resnet", depth=8, channels=(16, 32, 64), shrink=2),
     "densenet": DenseNet,
     "mobilenetv2": _built("mobilenetv2", width=0.35, depth=0.35, head=64),
     "mobilenetv3": MobileNetV3,

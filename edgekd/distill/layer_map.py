@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from edgekd.errors import UsageError
 from edgekd.models.mode import evaluating
+from edgekd.models.shrink import shrunk_by
 
 Kind = Literal["features", "attention", "embedding"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
@@ -33,8 +34,10 @@ def pairs(
 ) -> dict[Kind, list[tuple[str, str]]]:
     """Return the pairs of every kind asked for: those `chosen`, else those found for `inputs` (N, ...), N >= 2.
 
-    Maps pair by resolution, the last layer of each; token layers, whole blocks of them, and attention maps pair by
-    relative depth; the embedding is what the last linear layer is given. Raises UsageError where nothing is found.
+    Maps pair by resolution, the last layer of each, where a network that shrinks its images counts as if it did not:
+    its last stage belongs to the teacher's last, not to an earlier one with maps as small. Token layers, whole blocks
+    of them, and attention maps pair by relative depth; the embedding is what the last linear layer is given. Raises
+    UsageError where nothing is found.
     """
     found: dict[Kind, list[tuple[str, str]]] = {}
     missing = [kind for kind in kinds if not (chosen or {}).get(kind)]
@@ -96,8 +99,13 @@ def _by_depth(ours: Sequence[str], theirs: Sequence[str]) -> list[tuple[str, str
 
 
 def _watched(model: nn.Module, inputs: Tensor) -> list[_Seen]:
-    """Return what every module of a network gives, in the order they finish; modes and statistics stay as they are."""
+    """Return what every module of a network gives, in the order they finish; modes and statistics stay as they are.
+
+    A network that shrinks its images is given larger ones, so that what it looks at is as large as they are.
+    """
     found: list[_Seen] = []
+    if (factor := shrunk_by(model)) > 1:
+        inputs = inputs.repeat_interleave(factor, 2).repeat_interleave(factor, 3)
     handles = [
         module.register_forward_hook(lambda module, _, out, path=path: found.extend(_seen(path, module, out)))
         for path, module in model.named_modules()

@@ -8,6 +8,8 @@ from typing import NamedTuple
 
 from torch import Tensor, nn
 
+from edgekd.models.shrink import Shrink
+
 # Their table 2: channels, repeats, stride at width and depth 1. Strides of 1 in two rows, as images are small.
 _STAGES = ((16, 1, 1), (24, 2, 1), (32, 3, 2), (64, 4, 2), (96, 3, 1), (160, 3, 2), (320, 1, 1))
 
@@ -81,9 +83,17 @@ class Bottlenecks(nn.Module):
     """A stem of 3x3 that keeps the resolution, `blocks` that map `stem` channels to `width`, and a classifier."""
 
     def __init__(  # noqa: PLR0917 - the sizes of a network
-        self, inputs: int, stem: int, blocks: nn.Module, width: int, head: int, classes: int
+        self,
+        inputs: int,
+        stem: int,
+        blocks: nn.Module,
+        width: int,
+        head: int,
+        classes: int,
+        shrink: Shrink | None = None,
     ) -> None:
         super().__init__()
+        self.shrink = shrink
         self.stem = nn.Sequential(*_conv(inputs, stem, 3), nn.ReLU6())
         self.blocks = blocks
         self.last = nn.Sequential(*_conv(width, head), nn.ReLU6())
@@ -94,16 +104,19 @@ class Bottlenecks(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the logits of images (N, C, H, W)."""
+        x = x if self.shrink is None else self.shrink(x)
         x = self.last(self.blocks(self.stem(x)))
         out: Tensor = self.head(x.mean((2, 3)))
         return out
 
 
-def network(inputs: int, stem: int, shapes: Sequence[Shape], head: int, classes: int) -> Bottlenecks:
-    """Return the network of bottlenecks of these shapes, one after the other."""
+def network(  # noqa: PLR0917 - the sizes of a network
+    inputs: int, stem: int, shapes: Sequence[Shape], head: int, classes: int, shrink: Shrink | None = None
+) -> Bottlenecks:
+    """Return the network of bottlenecks of these shapes, one after the other, behind what shrinks its images."""
     widths = [stem, *(shape.channels for shape in shapes)]
     blocks = [Bottleneck(width, shape) for width, shape in zip(widths, shapes, strict=False)]
-    return Bottlenecks(inputs, stem, nn.Sequential(*blocks), widths[-1], head, classes)
+    return Bottlenecks(inputs, stem, nn.Sequential(*blocks), widths[-1], head, classes, shrink)
 
 
 def stages(width: float, depth: float, expansion: int, step: int) -> list[Stage]:

@@ -16,19 +16,23 @@ class ResNetShape(NamedTuple):
 
     widths: tuple[int, ...]
     blocks: tuple[int, ...]
+    shrink: int = 1
+    """The image is first averaged over squares of so many pixels a side."""
 
     @classmethod
     def of(cls, options: Mapping[str, Any]) -> ResNetShape:
         """Return the shape that options of the family `resnet` say; raises UsageError where they say none."""
         config = options_of("resnet", options)
-        return cls(tuple(config["channels"]), tuple(config["blocks"] or (blocks_of(config["depth"]),) * STAGES))
+        blocks = tuple(config["blocks"] or (blocks_of(config["depth"]),) * STAGES)
+        return cls(tuple(config["channels"]), blocks, config["shrink"])
 
     @property
     def spec(self) -> ModelSpec:
         """Return the network as a recipe says it: by its depth where all stages have as many blocks."""
         alike = len(set(self.blocks)) == 1
         depth = {"depth": 6 * self.blocks[0] + 2} if alike else {"blocks": list(self.blocks)}
-        return ModelSpec(name="resnet", options={**depth, "channels": list(self.widths)})
+        shrink = {} if self.shrink == 1 else {"shrink": self.shrink}
+        return ModelSpec(name="resnet", options={**depth, "channels": list(self.widths), **shrink})
 
     @property
     def macs(self) -> float:
@@ -38,7 +42,7 @@ class ResNetShape(NamedTuple):
             shortcut = inputs * width if stage else 0
             total += (9 * inputs * width + 9 * (2 * count - 1) * width**2 + shortcut) / 4**stage
             inputs = width
-        return total
+        return total / self.shrink**2
 
 
 def blocks_of(depth: int) -> int:

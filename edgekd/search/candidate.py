@@ -65,10 +65,11 @@ def narrowest(kernels: Sequence[Kernel], step: int) -> tuple[Kernel, ...]:
     def left(channels: int) -> int:
         return min(channels, -(-channels // (4 * step)) * step)
 
-    found = []
+    found, of_image = [], True
     for position, kernel in enumerate(kernels):
-        inputs = kernel.in_channels if position == 0 else left(kernel.in_channels)
-        outputs = kernel.out_channels if position == len(kernels) - 1 else left(kernel.out_channels)
+        inputs = kernel.in_channels if of_image else left(kernel.in_channels)
+        of_image = of_image and kernel.op == "pool"  # before the first layer the image may be made smaller
+        outputs = kernel.out_channels if of_image or position == len(kernels) - 1 else left(kernel.out_channels)
         groups = inputs if kernel.groups == kernel.in_channels > 1 else min(kernel.groups, inputs)
         found.append(kernel._replace(in_channels=inputs, out_channels=outputs, groups=groups))
     return tuple(found)

@@ -65,6 +65,19 @@ def test_a_student_of_the_teachers_shape_begins_as_the_teacher(name: str) -> Non
     assert torch.allclose(answer(student), answer(teacher), atol=1e-6)
 
 
+def test_a_student_that_shrinks_its_images_begins_with_the_same_layers() -> None:
+    teacher = network(14, 16, 1)
+    plain, shrunk = (
+        build(ModelSpec(name="resnet", options={"depth": 8, "channels": [16, 16, 32], **own}), (1, 12, 12), 4)
+        for own in ({}, {"shrink": 2})
+    )
+    begun("layer-selection", plain, teacher)
+    begun("layer-selection", shrunk, teacher)
+    assert shrunk.state_dict().keys() == plain.state_dict().keys()
+    inherited = ("conv.weight", "blocks.0.conv1.weight", "blocks.2.shortcut.0.weight")
+    assert all(torch.equal(shrunk.state_dict()[key], plain.state_dict()[key]) for key in inherited)
+
+
 def test_layers_stand_at_the_same_relative_depth() -> None:
     student, teacher = (build(ModelSpec(name="vit", options={"depth": depth}), (1, 28, 28), 4) for depth in (2, 6))
     found = counterparts(student, teacher)

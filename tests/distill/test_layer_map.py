@@ -39,6 +39,15 @@ def test_networks_of_different_families_pair_where_their_maps_have_one_size() ->
     assert sizes[0] == sizes[1]
 
 
+@pytest.mark.parametrize("factor", [2, 4])
+def test_a_network_that_shrinks_its_images_pairs_stage_by_stage(factor: int) -> None:
+    plain, teacher = network("resnet", depth=8), network("resnet", depth=20)
+    wanted = pairs(plain, teacher, IMAGES, ["features"])
+    assert pairs(network("resnet", depth=8, shrink=factor), teacher, IMAGES, ["features"]) == wanted
+    small, big = network("mobilenetv2", shrink=factor), network("mobilenetv2")
+    assert pairs(small, teacher, IMAGES, ["features"]) == pairs(big, teacher, IMAGES, ["features"])
+
+
 def test_blocks_and_attention_of_transformers_pair_by_relative_depth() -> None:
     found = pairs(network("text-encoder", depth=2), network("text-encoder", depth=6), TEXT, KINDS)
     assert found["features"] == [("blocks.0", "blocks.2"), ("blocks.1", "blocks.5")]

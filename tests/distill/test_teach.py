@@ -227,6 +227,19 @@ def test_networks_that_begin_with_the_same_weights_are_told_apart(artifacts: Art
         torch.manual_seed(0)
         return lesson.key(build(ModelSpec(name=name, options=options), (1, 12, 12), 4))
 
-    networks = [("vit", {"patch": 4, **own}) for own in ({}, {"activation": "relu"}, {"norm": "nonorm"})]
+    networks = [("resnet", {}), ("resnet", {"shrink": 2})]
+    networks += [("vit", {"patch": 4, **own}) for own in ({}, {"activation": "relu"}, {"norm": "nonorm"})]
     assert len({key(name, **options) for name, options in networks}) == len(networks)
-    assert key("vit", patch=4) == key("vit", patch=4)
+    assert key("resnet", shrink=2) == key("resnet", shrink=2)
+
+
+@pytest.mark.parametrize("loss", ["featalign", "msdcrd", "trg"])
+def test_a_student_that_shrinks_its_images_learns_the_teachers_maps(
+    artifacts: ArtifactSet, root: Path, tmp_path: Path, loss: str
+) -> None:
+    torch.manual_seed(0)
+    spec = ModelSpec(name="resnet", options={"depth": 8, "channels": [16, 16, 16], "shrink": 2})
+    model = build(spec, (1, 12, 12), 4)
+    config = TeachConfig.model_validate({**CONFIG, "losses": {loss: {}}, "label_weight": 0})
+    history = teach(model, artifacts, context(root), config, folder=tmp_path, title="student")
+    assert history.losses[-1] < history.losses[0]

@@ -12,6 +12,7 @@ from tests.models import INPUT_SHAPE, settled
 BUILT_IN = {
     "resnet": ModelSpec(name="resnet", options={"depth": 14, "channels": [8, 12, 16]}),
     "mobilenetv2": ModelSpec(name="mobilenetv2", options={"width": 0.25, "depth": 0.5, "expansion": 2}),
+    "shrunk": ModelSpec(name="resnet", options={"depth": 8, "channels": [8, 12, 16], "shrink": 2}),
     "mobile-cells": ModelSpec(
         name="mobile-cells",
         options={"stem": 8, "cells": [{"channels": 8, "kernel": 5, "expansion": 2}, {"channels": 12, "stride": 2}]},

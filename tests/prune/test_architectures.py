@@ -34,6 +34,7 @@ ROOT = Path(__file__).resolve().parents[2]
 SHARES = (0.75, 0.5, 0.25)
 EXPECTED = {
     "resnet": (6, 0, 0, 1, 99),
+    "resnet-shrunk": (6, 0, 0, 1, 99),
     "densenet": (8, 0, 0, 0, 99),
     "mobilenetv2": (17, 0, 0, 6, 99),
     "mobilenetv3": (9, 0, 0, 2, 98),

@@ -42,6 +42,13 @@ def test_narrowest_keeps_what_is_not_the_networks_own() -> None:
     assert found[-1].out_channels == 4
 
 
+def test_narrowest_keeps_the_channels_of_an_image_that_is_made_smaller() -> None:
+    spec = ModelSpec(name="resnet", options={"depth": 8, "channels": [4, 4, 4], "shrink": 2})
+    found = narrowest(kernels(build(spec, (3, 12, 12), 4), (3, 12, 12)), 1)
+    assert found[0].op == "pool"
+    assert [(k.in_channels, k.out_channels) for k in found[:3]] == [(3, 3), (3, 1), (1, 1)]
+
+
 def test_narrowest_of_a_depthwise_network_stays_depthwise() -> None:
     module = build(ModelSpec(name="mobilenetv2", options={"width": 1.0, "depth": 0.5}), SHAPE, 4)
     wide = kernels(module, SHAPE)

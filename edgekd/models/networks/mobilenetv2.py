@@ -6,6 +6,7 @@ from torch import nn
 
 from edgekd.models.bottlenecks import Shape, network, rounded, stages
 from edgekd.models.network import Network, image
+from edgekd.models.shrink import MOST, shrinking
 from edgekd.schema import Field, Schema
 
 
@@ -24,6 +25,9 @@ class MobileNetV2(Network):
         channel_step: int = Field(
             default=8, ge=1, le=1024, description="channel counts are rounded to a multiple of this"
         )
+        shrink: int = Field(
+            default=1, ge=1, le=MOST, description="the image is first averaged over squares of so many pixels a side"
+        )
 
     config: Config
 
@@ -36,4 +40,6 @@ class MobileNetV2(Network):
             for stage in stages(config.width, config.depth, config.expansion, config.channel_step)
             for number in range(stage.repeats)
         ]
-        return network(image(input_shape)[0], stem, shapes, head, classes)
+        given = image(input_shape)
+        halvings = sum(shape.stride == 2 for shape in shapes)
+        return network(given[0], stem, shapes, head, classes, shrinking(config.shrink, given, halvings))

@@ -7,7 +7,8 @@ from typing import Annotated
 from torch import Tensor, nn
 
 from edgekd.models.network import Network, image
-from edgekd.models.residual import blocks_of
+from edgekd.models.residual import STAGES, blocks_of
+from edgekd.models.shrink import MOST, Shrink, shrinking
 from edgekd.schema import Field, Schema, field_validator
 
 
@@ -35,8 +36,16 @@ class _Block(nn.Module):
 
 
 class _Module(nn.Module):
-    def __init__(self, counts: tuple[int, int, int], channels: tuple[int, int, int], inputs: int, classes: int) -> None:
+    def __init__(
+        self,
+        counts: tuple[int, int, int],
+        channels: tuple[int, int, int],
+        inputs: int,
+        classes: int,
+        shrink: Shrink | None,
+    ) -> None:
         super().__init__()
+        self.shrink = shrink
         self.conv = nn.Conv2d(inputs, channels[0], 3, padding=1, bias=False)
         self.bn = nn.BatchNorm2d(channels[0])
         self.relu = nn.ReLU()
@@ -53,6 +62,7 @@ class _Module(nn.Module):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
 
     def forward(self, x: Tensor) -> Tensor:
+        x = x if self.shrink is None else self.shrink(x)
         x = self.blocks(self.relu(self.bn(self.conv(x))))
         out: Tensor = self.head(x.mean((2, 3)))
         return out
@@ -75,6 +85,9 @@ class ResNet(Network):
         channels: tuple[_Channels, _Channels, _Channels] = Field(
             default=(16, 32, 64), description="width of each stage"
         )
+        shrink: int = Field(
+            default=1, ge=1, le=MOST, description="the image is first averaged over squares of so many pixels a side"
+        )
 
         @field_validator("depth")
         @classmethod
@@ -90,4 +103,6 @@ class ResNet(Network):
         """Return the module; 272k parameters at the default size."""
         each = blocks_of(self.config.depth)
         counts = self.config.blocks or (each, each, each)
-        return _Module(counts, self.config.channels, image(input_shape)[0], classes)
+        given = image(input_shape)
+        shrink = shrinking(self.config.shrink, given, STAGES - 1)
+        return _Module(counts, self.config.channels, given[0], classes, shrink)

@@ -1,4 +1,4 @@
-"""CIFAR-style ResNets: depths times widths, a shallow one may be wider than the teacher."""
+"""CIFAR-style ResNets: depths times widths times resolutions, a shallow one may be wider than the teacher."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Annotated
 from edgekd.models.residual import STAGES, ResNetShape, blocks_of
 from edgekd.recipe import ModelSpec
 from edgekd.schema import Field, field_validator
+from edgekd.search.resolutions import Resolutions, Shrinks
 from edgekd.search.space import Axis, Point, Space
 
 _Factor = Annotated[float, Field(gt=0, le=16)]
@@ -17,7 +18,7 @@ class ResNetSpace(Space):
     """ResNets no deeper than the teacher; widths are relative to it where it is a ResNet, else to 16, 32, 64."""
 
     class Config(Space.Config):
-        """Which depths and widths."""
+        """Which depths, widths and resolutions."""
 
         depths: tuple[int, ...] = Field(
             default=(8, 14, 20, 26, 32), min_length=1, max_length=32, description="6n + 2 layers"
@@ -34,6 +35,7 @@ class ResNetSpace(Space):
             max_length=32,
             description="further factor from each stage to the next, cheaper one",
         )
+        shrinks: Shrinks = (1,)
 
         @field_validator("depths")
         @classmethod
@@ -46,8 +48,9 @@ class ResNetSpace(Space):
     config: Config
 
     def axes(self) -> tuple[Axis, ...]:
-        """Return depth, width, and how fast the width grows."""
-        return tuple(Axis(len(axis)) for axis in (self._depths, self.config.multipliers, self.config.growths))
+        """Return depth, width, how fast the width grows, and where there are several the resolution."""
+        sizes = (self._depths, self.config.multipliers, self.config.growths)
+        return (*(Axis(len(axis)) for axis in sizes), *self._resolutions.axes)
 
     def at(self, point: Point) -> ModelSpec:
         """Return the network of these choices; narrow ones may be the same when rounded to the step."""
@@ -65,13 +68,18 @@ class ResNetSpace(Space):
         multiplier, growth = self.config.multipliers[point[1]], self.config.growths[point[2]]
         of_teacher = enumerate(self._of_teacher.widths)
         widths = tuple(self.aligned(width * multiplier * growth**k) for k, width in of_teacher)
-        return ResNetShape(widths, (blocks_of(self._depths[point[0]]),) * STAGES)
+        blocks = (blocks_of(self._depths[point[0]]),) * STAGES
+        return ResNetShape(widths, blocks, self._resolutions.at(point[3:]))
 
     @cached_property
     def _depths(self) -> list[int]:
         """Return the depths, no deeper than the teacher."""
         deepest = 2 * sum(self._of_teacher.blocks) + 2 if self.teacher.name == "resnet" else max(self.config.depths)
         return [depth for depth in self.config.depths if depth <= deepest] or [min(self.config.depths)]
+
+    @cached_property
+    def _resolutions(self) -> Resolutions:
+        return Resolutions(self.config.shrinks, self._of_teacher.shrink)
 
     @cached_property
     def _of_teacher(self) -> ResNetShape:

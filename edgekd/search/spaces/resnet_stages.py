@@ -8,6 +8,7 @@ from typing import Annotated
 from edgekd.models.residual import STAGES, ResNetShape
 from edgekd.recipe import ModelSpec
 from edgekd.schema import Field
+from edgekd.search.resolutions import Resolutions, Shrinks
 from edgekd.search.space import Axis, Point, Space
 
 _Share = Annotated[float, Field(gt=0, le=1)]
@@ -21,7 +22,7 @@ class ResNetStagesSpace(Space):
     """
 
     class Config(Space.Config):
-        """Which widths and depths a stage may have."""
+        """Which widths and depths a stage may have, and which resolutions the network."""
 
         widths: tuple[_Share, ...] = Field(
             default=(0.25, 0.5, 0.75, 1.0), min_length=1, max_length=16, description="of the teacher's width"
@@ -29,12 +30,14 @@ class ResNetStagesSpace(Space):
         blocks: tuple[_Blocks, ...] = Field(
             default=(1, 2), min_length=1, max_length=8, description="residual blocks of a stage"
         )
+        shrinks: Shrinks = (1,)
 
     config: Config
 
     def axes(self) -> tuple[Axis, ...]:
-        """Return the width of each stage, then the blocks of each stage."""
-        return (*(Axis(len(self.config.widths)),) * STAGES, *(Axis(len(own)) for own in self._blocks))
+        """Return the width of each stage, then the blocks of each stage, and where there are several the resolution."""
+        widths, blocks = (Axis(len(self.config.widths)),) * STAGES, (Axis(len(own)) for own in self._blocks)
+        return (*widths, *blocks, *self._resolutions.axes)
 
     def at(self, point: Point) -> ModelSpec:
         """Return the network of these choices; narrow ones may be the same when rounded to the step."""
@@ -51,13 +54,19 @@ class ResNetStagesSpace(Space):
     def _shape(self, point: Point) -> ResNetShape:
         widths = zip(self._of_teacher.widths, point[:STAGES], strict=True)
         channels = tuple(self.aligned(width * self.config.widths[at]) for width, at in widths)
-        return ResNetShape(channels, tuple(own[at] for own, at in zip(self._blocks, point[STAGES:], strict=True)))
+        counts = zip(self._blocks, point[STAGES : 2 * STAGES], strict=True)
+        shrink = self._resolutions.at(point[2 * STAGES :])
+        return ResNetShape(channels, tuple(own[at] for own, at in counts), shrink)
 
     @cached_property
     def _blocks(self) -> list[tuple[int, ...]]:
         """Return by stage what it may have, no more than the teacher."""
         asked = sorted(set(self.config.blocks))
         return [tuple(count for count in asked if count <= most) or (asked[0],) for most in self._of_teacher.blocks]
+
+    @cached_property
+    def _resolutions(self) -> Resolutions:
+        return Resolutions(self.config.shrinks, self._of_teacher.shrink)
 
     @cached_property
     def _of_teacher(self) -> ResNetShape:

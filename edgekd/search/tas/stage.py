@@ -83,12 +83,19 @@ class TasStage(Stage[TasConfig]):
     def requires(self, artifacts: ArtifactSet, context: Context) -> None:
         """Need the search's probes, a space of ResNets, a stage that trains the student, and options that fit."""
         refuse_out_of_place(self.name, None, artifacts, context)
-        space = SearchConfig.of(context.recipe).space_of(context)
-        other = [spec.name or spec.factory for spec in space.choices() if spec.name != "resnet"]
+        choices = SearchConfig.of(context.recipe).space_of(context).choices()
+        other = [spec.name or spec.factory for spec in choices if spec.name != "resnet"]
         if other:
             raise UsageError(
                 f"stage tas knows widths and depths of ResNets only, and the search space holds '{other[0]}'; set "
                 "stages.search.space: resnet, or try networks out with the stage 'trials'"
+            )
+        shrink = next((spec.options["shrink"] for spec in choices if "shrink" in spec.options), 1)
+        if shrink > 1:
+            raise UsageError(
+                "stage tas knows networks that look at images as they are, and the search space holds one that "
+                f"shrinks them by {shrink}; leave away shrinks, and a teacher's shrink, or try networks out with the "
+                "stage 'trials'"
             )
         self._refuse_options(context)
 

@@ -1,0 +1,171 @@
+"""Whether a network that looks at a smaller image, and is wider or deeper for it, is right more often in the same time.
+
+    python -m tools.bench_resolution FOLDER [--seeds 3] [--first 0] [--rounds 9] [--runtime openvino]
+
+Resolution, width and depth go together in EfficientNet (Tan and Le 2019, arXiv 1905.11946). Here a ResNet of three
+blocks and 16/32/64 channels looks at the 28 by 28 pixels of Fashion-MNIST as they are (`plain`); others average them to
+14 by 14 first (option `shrink`), with the widths times WIDER and the blocks of DEPTHS. All are measured in rounds,
+fp32, each next round in the opposite order, one thread; the share is of the latency that `plain` has in the same round,
+the median with the second smallest and second largest. Of those whose median share is 1.01 at most, the one of most
+multiplications is taken: of three blocks (`wider`), of the plain one's widths (`deeper`), and of the others (`both`);
+and for comparison the one that is `plain` but for its images (`smaller`).
+
+These are trained by labels alone on IMAGES images with crops and flips, and judged by 10,000 test images. FOLDER keeps
+latencies and rows, and what is there is not made again: with `--seeds 0` it measures (a minute, wants a quiet machine)
+and trains later. Prints a table with paired differences and their 95 % interval (Student's t over seeds).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from statistics import median
+
+import numpy as np
+import torch
+
+from edgekd import target as targets
+from edgekd.artifact import ArtifactSet
+from edgekd.connection.connection import local
+from edgekd.connection.lock import measurement_lock
+from edgekd.disk import scratch
+from edgekd.distill.teach import TeachConfig, teach
+from edgekd.export.backend import BACKENDS
+from edgekd.export.onnx_file import write
+from edgekd.kernels.bench import Bench
+from edgekd.models.build import build
+from edgekd.models.residual import STAGES, ResNetShape
+from edgekd.recipe import Recipe
+from edgekd.stage import Context
+from edgekd.train import data
+from edgekd.train.evaluate import accuracy, logits
+from tools.bench_losses import interval
+
+SHAPE, CLASSES = (1, 28, 28), 10
+IMAGES, SHRINK = 4000, 2
+WIDTHS = (16, 32, 64)
+PLAIN = ResNetShape(WIDTHS, (1,) * STAGES)
+WIDER = (1.0, 1.5, 2.0, 2.5)
+DEPTHS = ((1, 1, 1), (1, 2, 1), (1, 2, 2), (2, 2, 2), (2, 2, 3), (2, 3, 3), (3, 3, 3))
+MOST = 1.01
+"""Share of the latency up to which a network counts as no slower."""
+TRAINING = TeachConfig(epochs=8, batch=64, learning_rate=0.1, losses={}, label_weight=1)
+SERIES_S = 0.1
+
+
+def shrunk(multiplier: float, blocks: tuple[int, ...]) -> ResNetShape:
+    """Return a network that averages its images first."""
+    return ResNetShape(tuple(round(width * multiplier) for width in WIDTHS), blocks, SHRINK)
+
+
+CANDIDATES = [shrunk(multiplier, blocks) for multiplier in WIDER for blocks in DEPTHS]
+
+
+def name(shape: ResNetShape) -> str:
+    """Return what a network is called."""
+    widths, blocks = ("/".join(map(str, sizes)) for sizes in (shape.widths, shape.blocks))
+    return f"{widths} channels, {blocks} blocks, {SHAPE[1] // shape.shrink} pixels a side"
+
+
+def shares(folder: Path, runtime: str, rounds: int) -> dict[str, list[float]]:
+    """Return by network its share of the plain one's latency in every round, growing; measured once."""
+    kept = folder / f"shares-{runtime}.json"
+    if not kept.is_file():
+        kept.write_text(json.dumps(_measured(runtime, rounds)))
+    found: dict[str, list[float]] = json.loads(kept.read_text())
+    return found
+
+
+def _measured(runtime: str, rounds: int) -> dict[str, list[float]]:
+    with scratch("edgekd-resolution") as folder, measurement_lock(), local() as connection, Bench(connection) as bench:
+        engines = {}
+        for shape in (PLAIN, *CANDIDATES):
+            own = folder / str(len(engines))
+            own.mkdir()
+            torch.manual_seed(0)
+            write(build(shape.spec, SHAPE, CLASSES).eval(), own / "network.onnx", SHAPE)
+            engines[name(shape)] = BACKENDS.get(runtime)().build(own / "network.onnx", own)
+        found: dict[str, list[float]] = {key: [] for key in engines}
+        for number in range(rounds):
+            for key, engine in list(engines.items())[:: -1 if number % 2 else 1]:
+                found[key].append(bench.time(runtime, engine, SERIES_S).ms)
+    plain = found[name(PLAIN)]
+    return {key: sorted(own / its for own, its in zip(ms, plain, strict=True)) for key, ms in found.items()}
+
+
+def taken(known: Mapping[str, Sequence[float]]) -> dict[str, ResNetShape]:
+    """Return the networks that are trained; raises SystemExit where the smaller image makes nothing faster."""
+    smaller, found = shrunk(1.0, PLAIN.blocks), {"plain": PLAIN}
+    fitting = [shape for shape in CANDIDATES if median(known[name(shape)]) <= MOST]
+    if smaller not in fitting:
+        raise SystemExit("smaller images make nothing faster here")
+    found["smaller"] = smaller
+    kinds = {"wider": (True, False), "deeper": (False, True), "both": (True, True)}
+    for kind, changes in kinds.items():
+        own = [s for s in fitting if (s.widths != smaller.widths, s.blocks != smaller.blocks) == changes]
+        if own:
+            found[kind] = max(own, key=lambda shape: shape.macs)
+    return found
+
+
+def right(folder: Path, shape: ResNetShape, seed: int) -> float:
+    """Return what a network gets right of the test images in percent, trained now unless it is in the folder."""
+    kept = folder / f"{name(shape)}, seed {seed}.json".replace("/", "-")
+    if not kept.is_file():
+        plain = {
+            "model": PLAIN.spec.plain(),
+            "data": {"name": "fashion-mnist", "options": {"train_size": IMAGES}, "augmentation": "crop-flip"},
+            "budget": {"latency_ratio": 1.0},
+            "stages": {"teacher": {}},
+            "seed": seed,
+        }
+        recipe, here = Recipe.model_validate(plain), targets.load("x86-avx2")
+        context = Context(folder, folder, folder / "cache", recipe, here, origin_is_device=False)
+        dataset = data.load(recipe.data)
+        torch.manual_seed(seed)
+        model = build(shape.spec, dataset.input_shape, dataset.classes)
+        with tempfile.TemporaryDirectory() as place:
+            teach(model, ArtifactSet(), context, TRAINING, folder=Path(place), title=name(shape))
+        found = accuracy(logits(model.eval(), data.normalised(dataset.test, dataset)), dataset.test.labels)
+        kept.write_text(json.dumps(found))
+        print(f"  {name(shape)}, seed {seed}: {found:.2f} %", flush=True)
+    return float(json.loads(kept.read_text()))
+
+
+def table(known: Mapping[str, Sequence[float]], found: Mapping[str, np.ndarray]) -> Iterator[str]:
+    """Yield the lines of a markdown table."""
+    yield "| | network | share of the latency | test, % | against plain |"
+    yield "| --- | --- | ---: | ---: | ---: |"
+    for kind, shape in taken(known).items():
+        own, ahead = known[name(shape)], found[kind] - found["plain"]
+        share = "1" if kind == "plain" else f"{median(own):.3f} [{own[1]:.3f}, {own[-2]:.3f}]"
+        told = "" if kind == "plain" else interval(ahead)
+        yield f"| {kind} | {name(shape)} | {share} | {found[kind].mean():.2f} | {told} |"
+
+
+def main() -> None:
+    """Measure and train what is missing, print the tables."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path, help="where everything is kept")
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--first", type=int, default=0, help="seed")
+    parser.add_argument("--rounds", type=int, default=9, help="four or more")
+    parser.add_argument("--runtime", default="openvino", choices=("openvino", "onnxruntime"))
+    given = parser.parse_args()
+    torch.set_num_threads(1)
+    given.folder.mkdir(parents=True, exist_ok=True)
+    known = shares(given.folder, given.runtime, given.rounds)
+    for key, own in known.items():
+        print(f"{key}: {median(own):.3f} [{own[1]:.3f}, {own[-2]:.3f}]")
+    seeds = range(given.first, given.first + given.seeds)
+    if seeds:
+        shapes = taken(known)
+        rows = np.array([[right(given.folder, shape, seed) for shape in shapes.values()] for seed in seeds])
+        print("\n".join(table(known, dict(zip(shapes, rows.T, strict=True)))))
+
+
+if __name__ == "__main__":
+    main()
