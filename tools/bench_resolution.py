@@ -2,17 +2,18 @@
 
     python -m tools.bench_resolution FOLDER [--seeds 3] [--first 0] [--rounds 9] [--runtime openvino]
 
-Resolution, width and depth go together in EfficientNet (Tan and Le 2019, arXiv 1905.11946). Here a ResNet of three
-blocks and 16/32/64 channels looks at the 28 by 28 pixels of Fashion-MNIST as they are (`plain`); others average them to
-14 by 14 first (option `shrink`), with the widths times WIDER and the blocks of DEPTHS. All are measured in rounds,
-fp32, each next round in the opposite order, one thread; the share is of the latency that `plain` has in the same round,
-the median with the second smallest and second largest. Of those whose median share is 1.01 at most, the one of most
-multiplications is taken: of three blocks (`wider`), of the plain one's widths (`deeper`), and of the others (`both`);
-and for comparison the one that is `plain` but for its images (`smaller`).
+Resolution, width and depth go together in EfficientNet (Tan and Le 2019, arXiv 1905.11946). Here ResNets of three
+blocks look at the 28 by 28 pixels of Fashion-MNIST as they are (WHOLE); others average them to 14 by 14 first (option
+`shrink`), with the widths of the widest of these times WIDER and the blocks of DEPTHS. All are measured in rounds,
+fp32, each next round in the opposite order, one thread; the share is of the latency that the widest has in the same
+round, the median with the second smallest and second largest. Of the shrunk ones whose median is 1.01 times that of a
+whole one at most, the one of most multiplications is its rival; the widest has three: of three blocks (`wider`), of its
+own widths (`deeper`), and of the others (`both`).
 
-These are trained by labels alone on IMAGES images with crops and flips, and judged by 10,000 test images. FOLDER keeps
+They are trained by labels alone on IMAGES images with crops and flips, and judged by 10,000 test images. FOLDER keeps
 latencies and rows, and what is there is not made again: with `--seeds 0` it measures (a minute, wants a quiet machine)
-and trains later. Prints a table with paired differences and their 95 % interval (Student's t over seeds).
+and trains later. Prints a table with paired differences to the whole network and their 95 % interval (Student's t over
+seeds).
 """
 
 from __future__ import annotations
@@ -46,22 +47,19 @@ from tools.bench_losses import interval
 
 SHAPE, CLASSES = (1, 28, 28), 10
 IMAGES, SHRINK = 4000, 2
-WIDTHS = (16, 32, 64)
-PLAIN = ResNetShape(WIDTHS, (1,) * STAGES)
+WHOLE = [ResNetShape(widths, (1,) * STAGES) for widths in ((16, 32, 64), (16, 16, 32), (8, 16, 32))]
+WIDEST = WHOLE[0]
 WIDER = (1.0, 1.5, 2.0, 2.5)
 DEPTHS = ((1, 1, 1), (1, 2, 1), (1, 2, 2), (2, 2, 2), (2, 2, 3), (2, 3, 3), (3, 3, 3))
+SHRUNK = [
+    ResNetShape(tuple(round(width * multiplier) for width in WIDEST.widths), blocks, SHRINK)
+    for multiplier in WIDER
+    for blocks in DEPTHS
+]
 MOST = 1.01
-"""Share of the latency up to which a network counts as no slower."""
+"""Times the latency of the whole network up to which a shrunk one counts as no slower."""
 TRAINING = TeachConfig(epochs=8, batch=64, learning_rate=0.1, losses={}, label_weight=1)
 SERIES_S = 0.1
-
-
-def shrunk(multiplier: float, blocks: tuple[int, ...]) -> ResNetShape:
-    """Return a network that averages its images first."""
-    return ResNetShape(tuple(round(width * multiplier) for width in WIDTHS), blocks, SHRINK)
-
-
-CANDIDATES = [shrunk(multiplier, blocks) for multiplier in WIDER for blocks in DEPTHS]
 
 
 def name(shape: ResNetShape) -> str:
@@ -71,7 +69,7 @@ def name(shape: ResNetShape) -> str:
 
 
 def shares(folder: Path, runtime: str, rounds: int) -> dict[str, list[float]]:
-    """Return by network its share of the plain one's latency in every round, growing; measured once."""
+    """Return by network its share of the widest one's latency in every round, growing; measured once."""
     kept = folder / f"shares-{runtime}.json"
     if not kept.is_file():
         kept.write_text(json.dumps(_measured(runtime, rounds)))
@@ -82,7 +80,7 @@ def shares(folder: Path, runtime: str, rounds: int) -> dict[str, list[float]]:
 def _measured(runtime: str, rounds: int) -> dict[str, list[float]]:
     with scratch("edgekd-resolution") as folder, measurement_lock(), local() as connection, Bench(connection) as bench:
         engines = {}
-        for shape in (PLAIN, *CANDIDATES):
+        for shape in (*WHOLE, *SHRUNK):
             own = folder / str(len(engines))
             own.mkdir()
             torch.manual_seed(0)
@@ -92,23 +90,22 @@ def _measured(runtime: str, rounds: int) -> dict[str, list[float]]:
         for number in range(rounds):
             for key, engine in list(engines.items())[:: -1 if number % 2 else 1]:
                 found[key].append(bench.time(runtime, engine, SERIES_S).ms)
-    plain = found[name(PLAIN)]
-    return {key: sorted(own / its for own, its in zip(ms, plain, strict=True)) for key, ms in found.items()}
+    widest = found[name(WIDEST)]
+    return {key: sorted(own / its for own, its in zip(ms, widest, strict=True)) for key, ms in found.items()}
 
 
-def taken(known: Mapping[str, Sequence[float]]) -> dict[str, ResNetShape]:
-    """Return the networks that are trained; raises SystemExit where the smaller image makes nothing faster."""
-    smaller, found = shrunk(1.0, PLAIN.blocks), {"plain": PLAIN}
-    fitting = [shape for shape in CANDIDATES if median(known[name(shape)]) <= MOST]
-    if smaller not in fitting:
-        raise SystemExit("smaller images make nothing faster here")
-    found["smaller"] = smaller
-    kinds = {"wider": (True, False), "deeper": (False, True), "both": (True, True)}
-    for kind, changes in kinds.items():
-        own = [s for s in fitting if (s.widths != smaller.widths, s.blocks != smaller.blocks) == changes]
-        if own:
-            found[kind] = max(own, key=lambda shape: shape.macs)
-    return found
+def rivals(known: Mapping[str, Sequence[float]], whole: ResNetShape) -> dict[str, ResNetShape]:
+    """Return by kind the shrunk networks that are as fast as a whole one and multiply most; there may be none."""
+
+    def ms(shape: ResNetShape) -> float:
+        return median(known[name(shape)])
+
+    fitting = sorted((s for s in SHRUNK if ms(s) <= MOST * ms(whole)), key=lambda shape: shape.macs)
+    if whole != WIDEST:
+        return dict(zip(["shrunk"], fitting[-1:], strict=False))
+    kinds = {(True, False): "wider", (False, True): "deeper", (True, True): "both"}
+    found = {(s.widths != whole.widths, s.blocks != whole.blocks): s for s in fitting}
+    return {kind: found[changes] for changes, kind in kinds.items() if changes in found}
 
 
 def right(folder: Path, shape: ResNetShape, seed: int) -> float:
@@ -116,7 +113,7 @@ def right(folder: Path, shape: ResNetShape, seed: int) -> float:
     kept = folder / f"{name(shape)}, seed {seed}.json".replace("/", "-")
     if not kept.is_file():
         plain = {
-            "model": PLAIN.spec.plain(),
+            "model": WIDEST.spec.plain(),
             "data": {"name": "fashion-mnist", "options": {"train_size": IMAGES}, "augmentation": "crop-flip"},
             "budget": {"latency_ratio": 1.0},
             "stages": {"teacher": {}},
@@ -135,15 +132,16 @@ def right(folder: Path, shape: ResNetShape, seed: int) -> float:
     return float(json.loads(kept.read_text()))
 
 
-def table(known: Mapping[str, Sequence[float]], found: Mapping[str, np.ndarray]) -> Iterator[str]:
+def table(known: Mapping[str, Sequence[float]], found: Mapping[ResNetShape, np.ndarray]) -> Iterator[str]:
     """Yield the lines of a markdown table."""
-    yield "| | network | share of the latency | test, % | against plain |"
+    yield "| | network | share of the latency | test, % | against the whole one |"
     yield "| --- | --- | ---: | ---: | ---: |"
-    for kind, shape in taken(known).items():
-        own, ahead = known[name(shape)], found[kind] - found["plain"]
-        share = "1" if kind == "plain" else f"{median(own):.3f} [{own[1]:.3f}, {own[-2]:.3f}]"
-        told = "" if kind == "plain" else interval(ahead)
-        yield f"| {kind} | {name(shape)} | {share} | {found[kind].mean():.2f} | {told} |"
+    for whole in WHOLE:
+        for kind, shape in {"whole": whole, **rivals(known, whole)}.items():
+            own = known[name(shape)]
+            share = "1" if shape == WIDEST else f"{median(own):.3f} [{own[1]:.3f}, {own[-2]:.3f}]"
+            ahead = "" if shape == whole else interval(found[shape] - found[whole])
+            yield f"| {kind} | {name(shape)} | {share} | {found[shape].mean():.2f} | {ahead} |"
 
 
 def main() -> None:
@@ -162,8 +160,8 @@ def main() -> None:
         print(f"{key}: {median(own):.3f} [{own[1]:.3f}, {own[-2]:.3f}]")
     seeds = range(given.first, given.first + given.seeds)
     if seeds:
-        shapes = taken(known)
-        rows = np.array([[right(given.folder, shape, seed) for shape in shapes.values()] for seed in seeds])
+        shapes = dict.fromkeys(shape for whole in WHOLE for shape in (whole, *rivals(known, whole).values()))
+        rows = np.array([[right(given.folder, shape, seed) for shape in shapes] for seed in seeds])
         print("\n".join(table(known, dict(zip(shapes, rows.T, strict=True)))))
 
 

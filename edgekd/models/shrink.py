@@ -3,8 +3,9 @@
 That the resolution is a size of a network, beside its width and its depth, is of MobileNet (Howard et al. 2017, arXiv
 1704.04861) and EfficientNet (Tan and Le 2019, arXiv 1905.11946), to which images are given smaller. Ours: a network
 does that itself, so that every network of a run is given the teacher's images and an engine takes the teacher's input;
-and only by whole factors that divide the image. With others either a rim is not looked at or its averages are over
-fewer pixels, where runtimes have disagreed about the divisor; here every pixel counts once, and as much as any other.
+and only by whole factors that divide the image, so that every pixel counts once and as much as any other. With others
+a rim would be left out, or averaged over fewer pixels, about whose number runtimes have disagreed with torch (ONNX
+Runtime's pull request 16752).
 """
 
 from __future__ import annotations

@@ -16,7 +16,10 @@ Shrinks = Annotated[
 
 
 class Resolutions:
-    """Factors, the largest first, so that the axis goes from small images, which are cheap, to large ones."""
+    """Factors, the largest first, so that the axis goes from small images, which are cheap, to large ones.
+
+    A space does not know the images; a factor that does not suit them is refused where its first network is built.
+    """
 
     def __init__(self, shrinks: Sequence[int], of_teacher: int) -> None:
         self.factors = [factor * of_teacher for factor in sorted(set(shrinks), reverse=True)]
