@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import re
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -40,10 +39,9 @@ log = logging.getLogger("edgekd")
 
 MOST_VIEWS = 8
 """Views where a recipe names no number: variety enough for small data at a fraction of the training's cost."""
+_OF_EVERY_MODULE = frozenset(vars(nn.Module()))
 _FIRST = np.arange(2)
 """Samples by which layers are paired."""
-_ADDRESS = re.compile("0x[0-9a-fA-F]+")
-"""Where an object lies, which is another place in every process."""
 
 
 def with_labels_of(home: DataSet, other: DataSet, losses: dict[str, Loss], label_weight: float) -> DataSet:
@@ -117,11 +115,10 @@ class Lesson:
     def key(self, model: nn.Module) -> str:
         """Return the digest of everything a training depends on, so that none goes on from another's state.
 
-        Layers count as well as weights: networks that differ in an activation, or in how large an image they look at,
-        begin with the same ones.
+        Layers count as well as weights: networks that differ in an activation, in their heads, or in how large an image
+        they look at, begin with the same ones.
         """
-        parts = [(path, type(part).__name__, part.extra_repr()) for path, part in model.named_modules()]
-        layers = [(*told, _ADDRESS.sub("", options)) for *told, options in parts]
+        layers = [(path, type(part).__name__, _options(part)) for path, part in model.named_modules()]
         weights = hashlib.sha256()
         for name, tensor in model.state_dict().items():
             weights.update(name.encode())
@@ -190,3 +187,13 @@ class Lesson:
 
 def _bytes(tensor: Tensor) -> bytes:
     return tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes()
+
+
+def _options(part: nn.Module) -> list[str]:
+    """Return what a layer was made with, as far as it is numbers and words; not whether it is in training."""
+    given = {name: own for name, own in vars(part).items() if name not in _OF_EVERY_MODULE and _is_plain(own)}
+    return [f"{name}={own!r}" for name, own in sorted(given.items())]
+
+
+def _is_plain(value: object) -> bool:
+    return isinstance(value, bool | int | float | str) or (isinstance(value, tuple) and all(map(_is_plain, value)))

@@ -228,7 +228,7 @@ def test_networks_that_begin_with_the_same_weights_are_told_apart(artifacts: Art
         return lesson.key(build(ModelSpec(name=name, options=options), (1, 12, 12), 4))
 
     networks = [("resnet", {}), ("resnet", {"shrink": 2})]
-    networks += [("vit", {"patch": 4, **own}) for own in ({}, {"activation": "relu"}, {"norm": "nonorm"})]
+    networks += [("vit", {"patch": 4, **own}) for own in ({}, {"activation": "relu"}, {"norm": "nonorm"}, {"heads": 2})]
     assert len({key(name, **options) for name, options in networks}) == len(networks)
     assert key("resnet", shrink=2) == key("resnet", shrink=2)
 
