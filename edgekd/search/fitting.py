@@ -45,8 +45,11 @@ class Fitting:
         return self._found[point].spec
 
     def known(self, rows: Sequence[Earlier], costs: Costs) -> list[dict[Point, tuple[float, ...]]]:
-        """Return what networks that fit here cost in each earlier task: the error there, the latency here."""
-        places = {bank.network(self.spec(point)): point for point in self.points}
+        """Return what networks of the space, whether they fit or not, cost in each earlier task.
+
+        The error is the one there, the latency that here.
+        """
+        places = {bank.network(self.spec(point)): point for point in self._found}
         found = []
         for scores in bank.by_task(rows).values():
             here = {places[name]: one for one in scores if (name := bank.network(one.spec)) in places}

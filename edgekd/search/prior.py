@@ -11,7 +11,7 @@ Ours: the weights are a power of Kendall's tau, not a kernel of a distance, so t
 before anything was tried all tasks are taken for alike; the network that is foretold to cost least is drawn, not the
 one of largest expected improvement; there is no process of the present task, as the sampler of the recipe takes over;
 and of two costs the front that is foretold is drawn from. The constants were chosen on three of the fourteen devices of
-tools/bench_warm_start.py. Experimental: docs/search.md has what it is worth.
+tools/bench_warm_start.py; docs/search.md has what it is worth.
 """
 
 from __future__ import annotations

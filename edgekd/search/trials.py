@@ -60,8 +60,8 @@ class TrialsConfig(TeachConfig):
     sampler_options: dict[str, Any] = Field(default_factory=dict, description="options of the sampler")
     warm_start: bool = Field(
         default=False,
-        description="experimental: begin where networks did well in earlier tasks, as far as the cache knows any and "
-        "they are alike",
+        description="begin where earlier tasks foretell the best networks, as far as the cache knows any and they are "
+        "alike",
     )
     front: bool = Field(
         default=False,
@@ -182,12 +182,11 @@ class TrialsStage(Stage[TrialsConfig]):
         """Return what earlier tasks say of the networks that fit; nothing where a cold start is asked for."""
         if not self.config.warm_start:
             return Prior(grid, ())
-        log.warning("a warm start of trials is experimental; see docs/search.md for what it has been shown to save")
         rows = bank.said(context.folder / BANK, key, lambda: bank.earlier(context.cache, task))
         prior = Prior(grid, fitting.known(rows, costs))
         log.info(
             "trials: %d earlier tasks say where to begin; the bank has %d rows of other tasks, and a task counts that "
-            "has tried %d of the networks that fit here",
+            "has tried %d networks of the present space",
             prior.tasks,
             len(rows),
             LEAST,
