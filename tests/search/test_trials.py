@@ -164,6 +164,27 @@ def test_a_warm_start_begins_where_another_task_did_well(tmp_path: Path, monkeyp
     assert not (cold.folder / "bank.json").exists()
 
 
+def test_networks_that_do_not_fit_here_say_something_of_those_that_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def narrow(spec: ModelSpec, *_: object) -> Score:
+        return Score(spec=spec, error_percent=sum(spec.options["channels"]) / 10, images=1)
+
+    monkeypatch.setattr(trials, "score_of", narrow)
+    earlier = run_in(tmp_path, "trials-1", search=WIDE)
+    rows = tried(earlier, probes(earlier), count=100, epochs=1)[0].trials
+    small = sorted(rows, key=lambda one: one.row.latency.value)[len(rows) // 3].row.latency.value
+    for kept in (earlier.cache / "bank").glob("*/*.json"):
+        score = read_json(bank.Row, kept).score
+        if next(one for one in rows if one.score.spec == score.spec).row.latency.value <= small:
+            kept.unlink()
+    here = run_in(tmp_path, "trials-2", search=WIDE, limit=small / max(one.row.latency.value for one in rows))
+    table = tried(here, probes(here), count=6, warm_start=True)[0]
+    assert table.earlier == 1
+    fitting = [one.score.error_percent for one in rows if one.row.latency.value <= small]
+    assert min(one.score.error_percent for one in table.trials[1:3]) == min(fitting), "two of eight are foretold"
+
+
 def test_a_warm_search_that_was_killed_is_told_by_the_bank_what_it_was_told(
     root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -197,7 +218,6 @@ def test_an_empty_bank_is_a_cold_start(
     with caplog.at_level(logging.INFO, "edgekd"):
         assert tried(run, probes(run), warm_start=True)[0] == first[0]
     assert "0 earlier tasks say where to begin" in caplog.text
-    assert "a warm start of trials is experimental" in caplog.text
 
 
 def test_a_tight_limit_leaves_fewer_to_try(root: Path) -> None:
