@@ -134,18 +134,16 @@ def budget(folder: Path, *, largest_first: bool, again: int) -> list[Task]:
 def _trained(
     folder: Path, axes: tuple[Axis, ...], specs: Mapping[Point, ModelSpec], largest_first: bool, again: int
 ) -> list[Task]:
-    """Return a task a data set: validation error after a short training, in percent, of each network, by growing cost.
+    """Return a task a data set: validation error after a short training, in percent, of networks by growing cost.
 
-    That stage tries the largest first, before it asks any sampler.
+    With `largest_first` the last of them is tried first, as the stage `trials` does before it asks any sampler.
     """
-    first = [*specs][-1] if largest_first else None
-    seeds = range(1, 1 + again)
-    return [
-        Task(kind, axes, Trained(folder, kind, specs, (0,)), first, Trained(folder, kind, specs, seeds))
-        if again
-        else Task(kind, axes, Trained(folder, kind, specs, (0,)), first)
-        for kind in VARIANTS
-    ]
+
+    def kept(kind: str, seeds: Sequence[int]) -> Trained:
+        return Trained(folder, kind, specs, seeds)
+
+    first, others = [*specs][-1] if largest_first else None, range(1, 1 + again)
+    return [Task(kind, axes, kept(kind, (0,)), first, kept(kind, others) if again else None) for kind in VARIANTS]
 
 
 class Trained(Mapping[Point, float]):

@@ -72,7 +72,7 @@ def test_the_options_of_one_are_those_of_its_config() -> None:
     plain = edgekd("list", "networks", "resnet").stdout
     assert "depth (integer >= 8 <= 200, default 20): layers, 6n + 2" in plain
     assert re.search(r"channels \(\[integer.*, integer.*, integer.*\], default \[16, 32, 64\]\): width", plain)
-    assert plain.splitlines()[-1] == "3 options of networks resnet"
+    assert plain.splitlines()[-1] == "4 options of networks resnet"
 
 
 def test_types_are_said_in_words() -> None:
