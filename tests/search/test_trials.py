@@ -147,7 +147,10 @@ def test_a_task_is_all_that_a_score_depends_on_besides_the_network(root: Path) -
     assert len({key(run), *others}) == 4
 
 
-def test_a_warm_start_begins_where_another_task_did_well(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("front", [False, True])
+def test_a_warm_start_begins_where_another_task_did_well(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, front: bool
+) -> None:
     def narrow(spec: ModelSpec, *_: object) -> Score:
         return Score(spec=spec, error_percent=sum(spec.options["channels"]) / 10, images=1)
 
@@ -155,7 +158,7 @@ def test_a_warm_start_begins_where_another_task_did_well(tmp_path: Path, monkeyp
     earlier = run_in(tmp_path, "trials-1", search=WIDE)
     tried(earlier, probes(earlier), count=100, epochs=1)
     cold, warm = (run_in(tmp_path, name, search=WIDE) for name in ("trials-2", "trials-3"))
-    found = [tried(run, probes(run), count=6, warm_start=run is warm)[0] for run in (cold, warm)]
+    found = [tried(run, probes(run), count=6, warm_start=run is warm, front=front)[0] for run in (cold, warm)]
     assert [table.earlier for table in found] == [0, 1]
     assert "begun from 1 earlier task)" in found[1].text()
     assert found[0].trials[0] == found[1].trials[0], "the largest is tried first in any case"
