@@ -30,13 +30,7 @@ import torch
 
 from edgekd import target as targets
 from edgekd.artifact import ArtifactSet
-from edgekd.connection.connection import local
-from edgekd.connection.lock import measurement_lock
-from edgekd.disk import scratch
 from edgekd.distill.teach import TeachConfig, teach
-from edgekd.export.backend import BACKENDS
-from edgekd.export.onnx_file import write
-from edgekd.kernels.bench import Bench
 from edgekd.models.build import build
 from edgekd.models.residual import STAGES, ResNetShape
 from edgekd.recipe import Recipe
@@ -44,8 +38,8 @@ from edgekd.stage import Context
 from edgekd.train import data
 from edgekd.train.evaluate import accuracy, logits
 from tools.bench_losses import interval
+from tools.bench_swaps import SHAPE, in_turns
 
-SHAPE, CLASSES = (1, 28, 28), 10
 IMAGES, SHRINK = 4000, 2
 WHOLE = [ResNetShape(widths, (1,) * STAGES) for widths in ((16, 32, 64), (16, 16, 32), (8, 16, 32))]
 WIDEST = WHOLE[0]
@@ -59,7 +53,6 @@ SHRUNK = [
 MOST = 1.01
 """Times the latency of the whole network up to which a shrunk one counts as no slower."""
 TRAINING = TeachConfig(epochs=8, batch=64, learning_rate=0.1, losses={}, label_weight=1)
-SERIES_S = 0.1
 
 
 def name(shape: ResNetShape) -> str:
@@ -78,18 +71,7 @@ def shares(folder: Path, runtime: str, rounds: int) -> dict[str, list[float]]:
 
 
 def _measured(runtime: str, rounds: int) -> dict[str, list[float]]:
-    with scratch("edgekd-resolution") as folder, measurement_lock(), local() as connection, Bench(connection) as bench:
-        engines = {}
-        for shape in (*WHOLE, *SHRUNK):
-            own = folder / str(len(engines))
-            own.mkdir()
-            torch.manual_seed(0)
-            write(build(shape.spec, SHAPE, CLASSES).eval(), own / "network.onnx", SHAPE)
-            engines[name(shape)] = BACKENDS.get(runtime)().build(own / "network.onnx", own)
-        found: dict[str, list[float]] = {key: [] for key in engines}
-        for number in range(rounds):
-            for key, engine in list(engines.items())[:: -1 if number % 2 else 1]:
-                found[key].append(bench.time(runtime, engine, SERIES_S).ms)
+    found = in_turns({name(shape): (shape.spec, runtime) for shape in (*WHOLE, *SHRUNK)}, rounds)
     widest = found[name(WIDEST)]
     return {key: sorted(own / its for own, its in zip(ms, widest, strict=True)) for key, ms in found.items()}
 

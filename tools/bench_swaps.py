@@ -13,9 +13,11 @@ second largest. A minute; wants a quiet machine.
 from __future__ import annotations
 
 import argparse
+from collections.abc import Mapping
 from itertools import product
 from pathlib import Path
 from statistics import median
+from typing import TypeVar
 
 import torch
 
@@ -28,6 +30,8 @@ from edgekd.kernels.bench import Bench
 from edgekd.models.build import build
 from edgekd.recipe import ModelSpec
 from edgekd.search.space import create
+
+Key = TypeVar("Key")
 
 SHAPE, CLASSES = (1, 28, 28), 10
 VIT_SIZES: dict[str, dict[str, int]] = {"default size": {}, "width 192": {"width": 192, "depth": 6, "heads": 6}}
@@ -70,6 +74,17 @@ def built(folder: Path, spec: ModelSpec, runtime: str) -> Path:
     return BACKENDS.get(runtime)().build(folder / "network.onnx", folder)
 
 
+def in_turns(networks: Mapping[Key, tuple[ModelSpec, str]], rounds: int) -> dict[Key, list[float]]:
+    """Return the latency, in ms, of every network on its runtime in every round; each next round goes backwards."""
+    with scratch("edgekd-in-turns") as folder, measurement_lock(), local() as connection, Bench(connection) as bench:
+        engines = {key: built(folder / str(at), *own) for at, (key, own) in enumerate(networks.items())}
+        found: dict[Key, list[float]] = {key: [] for key in networks}
+        for number in range(rounds):
+            for key, engine in list(engines.items())[:: -1 if number % 2 else 1]:
+                found[key].append(bench.time(networks[key][1], engine, SERIES_S).ms)
+    return found
+
+
 def main() -> None:
     """Measure and print a table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -78,12 +93,7 @@ def main() -> None:
     asked = parser.parse_args()
     networks = NETWORKS[asked.networks]()
     keys = [(size, name, runtime) for size, named in networks.items() for name, runtime in product(named, RUNTIMES)]
-    with scratch("edgekd-swaps") as folder, measurement_lock(), local() as connection, Bench(connection) as bench:
-        engines = {key: built(folder / str(at), networks[key[0]][key[1]], key[2]) for at, key in enumerate(keys)}
-        found: dict[tuple[str, str, str], list[float]] = {key: [] for key in keys}
-        for number in range(asked.rounds):
-            for key, engine in list(engines.items())[:: -1 if number % 2 else 1]:
-                found[key].append(bench.time(key[2], engine, SERIES_S).ms)
+    found = in_turns({key: (networks[key[0]][key[1]], key[2]) for key in keys}, asked.rounds)
     for (size, name, runtime), latencies in found.items():
         pairs = zip(latencies, found[size, next(iter(networks[size])), runtime], strict=True)
         shares = sorted(own / plain for own, plain in pairs)

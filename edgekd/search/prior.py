@@ -53,6 +53,7 @@ class Prior:
         known = [_thinned(task) for task in tasks if len(task) >= LEAST]
         self.tasks = len(known)
         """How many tasks say something."""
+        self._at: dict[Point, int] = {}
         if known:
             rows = (point for task in known for point in task)
             self._points = list(dict.fromkeys([*filter(grid.allowed, grid.points()), *rows]))
@@ -66,7 +67,7 @@ class Prior:
 
     def similarities(self, told: Mapping[Point, Costs]) -> Array:
         """Return how alike the order of the networks tried here is in every task, (tasks,), -1 to 1."""
-        tried = [point for point in list(told)[-_COMPARED:] if self.tasks and point in self._at]
+        tried = [point for point in list(told)[-_COMPARED:] if point in self._at]
         if not tried:
             return np.ones(self.tasks)
         costs = np.array([told[point] for point in tried], np.float64)[:, self._learned]

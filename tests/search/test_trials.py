@@ -63,6 +63,11 @@ def first(root: Path) -> tuple[Trials, ModelSpec, ArtifactSet]:
     return tried(run, probes(run))
 
 
+def by_width(spec: ModelSpec, *_: object) -> Score:
+    """Score a network without training it: a narrow one does well."""
+    return Score(spec=spec, error_percent=sum(spec.options["channels"]) / 10, images=1)
+
+
 def refuse(*_: object, **__: object) -> None:
     raise AssertionError
 
@@ -151,10 +156,7 @@ def test_a_task_is_all_that_a_score_depends_on_besides_the_network(root: Path) -
 def test_a_warm_start_begins_where_another_task_did_well(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, front: bool
 ) -> None:
-    def narrow(spec: ModelSpec, *_: object) -> Score:
-        return Score(spec=spec, error_percent=sum(spec.options["channels"]) / 10, images=1)
-
-    monkeypatch.setattr(trials, "score_of", narrow)
+    monkeypatch.setattr(trials, "score_of", by_width)
     earlier = run_in(tmp_path, "trials-1", search=WIDE)
     tried(earlier, probes(earlier), count=100, epochs=1)
     cold, warm = (run_in(tmp_path, name, search=WIDE) for name in ("trials-2", "trials-3"))
@@ -170,10 +172,7 @@ def test_a_warm_start_begins_where_another_task_did_well(
 def test_networks_that_do_not_fit_here_say_something_of_those_that_do(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def narrow(spec: ModelSpec, *_: object) -> Score:
-        return Score(spec=spec, error_percent=sum(spec.options["channels"]) / 10, images=1)
-
-    monkeypatch.setattr(trials, "score_of", narrow)
+    monkeypatch.setattr(trials, "score_of", by_width)
     earlier = run_in(tmp_path, "trials-1", search=WIDE)
     rows = tried(earlier, probes(earlier), count=100, epochs=1)[0].trials
     small = sorted(rows, key=lambda one: one.row.latency.value)[len(rows) // 3].row.latency.value
@@ -191,9 +190,6 @@ def test_networks_that_do_not_fit_here_say_something_of_those_that_do(
 def test_a_warm_search_that_was_killed_is_told_by_the_bank_what_it_was_told(
     root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def by_width(spec: ModelSpec, *_: object) -> Score:
-        return Score(spec=spec, error_percent=sum(spec.options["channels"]) / 10, images=1)
-
     monkeypatch.setattr(trials, "score_of", by_width)
     run = run_in(tmp_path, "trials-1")
     tried(run, probes(run), count=100, epochs=1)
