@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -42,7 +43,7 @@ def conv_file(path: Path, channels: int = 8, layers: int = 1, shape: tuple[int, 
     return path
 
 
-def written(folder: Path, **size: int) -> Path:
+def written(folder: Path, **size: Any) -> Path:
     """Return a bundle with an engine for every runtime, OpenVINO's chosen."""
     file = conv_file(folder / "build" / "network.onnx", **size)
     shape = size.get("shape", SHAPE)

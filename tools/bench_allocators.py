@@ -62,6 +62,7 @@ from edgekd.train.evaluate import accuracy, logits
 from edgekd.train.stage import TeacherConfig, TeacherStage
 from tools.bench_losses import interval
 from tools.random_widths import NEAR, RandomWidths
+from tools.rows import add_row, rows_in
 
 
 @dataclass(frozen=True)
@@ -347,7 +348,7 @@ def main() -> None:
     torch.set_num_threads(1)
     given.folder.mkdir(parents=True, exist_ok=True)
     kept, names = given.folder / "rows.jsonl", given.names.split(",")
-    rows = [Row(**json.loads(line)) for line in kept.open()] if kept.is_file() else []
+    rows = rows_in(kept, Row)
     seeds = range(given.first, given.first + given.seeds)
     for dataset in given.datasets.split(","):
         bench = Bench(dataset, seeds, given.folder, given.processes)
@@ -362,8 +363,7 @@ def main() -> None:
                 same = [row for row in rows if (row.dataset, row.seed, row.widths) == (dataset, seed, _key(cut))]
                 rows.append(replace(same[0], allocator=name) if same else bench.recovered(name, seed, cut))
                 print(f"  {rows[-1]}", flush=True)
-                with kept.open("a") as file:
-                    file.write(json.dumps(rows[-1].__dict__) + "\n")
+                add_row(rows[-1], kept)
         if given.until == "recovered":
             continue
         flat = bench.measured([cut for name in names for cut in cuts[name]], 2 * given.processes, "in the end")

@@ -13,7 +13,6 @@ engine with its 95 % interval (paired over images), and latencies, all engines o
 from __future__ import annotations
 
 import argparse
-import json
 import shutil
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -46,6 +45,7 @@ from edgekd.train import checkpoint, data
 from edgekd.train.evaluate import logits
 from edgekd.train.stage import TeacherStage
 from tools.in_turns import in_turns
+from tools.rows import add_row, rows_in
 
 RECIPE = Path(__file__).parents[1] / "recipes" / "fashion-mnist.yaml"
 CALIBRATION = 256
@@ -180,7 +180,7 @@ def main() -> None:
     torch.set_num_threads(1)
     given.folder.mkdir(parents=True, exist_ok=True)
     held = given.folder / "rows.jsonl"
-    rows = [json.loads(line) for line in held.open()] if held.is_file() else []
+    rows: list[dict[str, Any]] = rows_in(held, dict)
     names = given.chains.split(",")
     for seed in range(given.seeds):
         own = given.folder / f"{seed}"
@@ -188,8 +188,7 @@ def main() -> None:
             if any((one["chain"], one["seed"]) == (name, seed) for one in rows):
                 continue
             rows.append(row(name, CHAINS.get(name), seed, own))
-            with held.open("a") as file:
-                file.write(json.dumps(rows[-1]) + "\n")
+            add_row(rows[-1], held)
             print({key: value if isinstance(value, str) else round(value, 2) for key, value in rows[-1].items()})
     for seed in range(given.seeds):
         own = given.folder / f"{seed}"

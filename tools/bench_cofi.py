@@ -13,7 +13,6 @@ each method made here by that of the whole encoder, measured in turns in ONNX Ru
 from __future__ import annotations
 
 import argparse
-import json
 import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -59,6 +58,7 @@ from edgekd.train.stage import TeacherConfig, TeacherStage
 from edgekd.train.task import task_called
 from tools.bench_losses import interval
 from tools.in_turns import in_turns
+from tools.rows import add_row, rows_in
 
 DATA = {"name": "python-topics", "options": {"tokens": 64}}
 MODEL = {"name": "text-encoder", "options": {"depth": 4, "width": 48, "heads": 4, "expansion": 4}}
@@ -217,8 +217,7 @@ def main() -> None:
     given = parser.parse_args()
     torch.set_num_threads(1)
     config = CofiConfig(sparsity=given.sparsity, epochs=given.epochs)
-    held = given.rows is not None and given.rows.is_file()
-    rows = [Row(**json.loads(line)) for line in given.rows.open()] if held else []
+    rows = rows_in(given.rows, Row)
     done = {(row.method, row.seed) for row in rows}
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
@@ -236,9 +235,7 @@ def main() -> None:
                 networks.setdefault(method, network)
                 rows.append(row)
                 print(row, flush=True)
-                if given.rows is not None:
-                    with given.rows.open("a") as file:
-                        file.write(json.dumps(row.__dict__) + "\n")
+                add_row(row, given.rows)
         print(f"\nfloat encoder: {percent(whole, dataset):.2f} %, {parameters(whole)} parameters\n")
         print(*table(rows), sep="\n")
         if len(networks) > 1:

@@ -12,7 +12,6 @@ over seeds). One thread, 25 minutes of one core.
 from __future__ import annotations
 
 import argparse
-import json
 import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -38,6 +37,7 @@ from edgekd.train.dataset import DataSet
 from edgekd.train.evaluate import accuracy, logits
 from edgekd.train.stage import TeacherConfig, TeacherStage
 from tools.bench_losses import interval
+from tools.rows import add_row, rows_in
 
 NETWORKS = {
     "resnet": ModelSpec(name="resnet", options={"depth": 8, "channels": [8, 16, 32]}),
@@ -134,7 +134,7 @@ def main() -> None:
     parser.add_argument("--rows", type=Path, help="a JSON file a line each row, read and added to")
     given = parser.parse_args()
     torch.set_num_threads(1)
-    rows = [Row(**json.loads(line)) for line in given.rows.open()] if given.rows and given.rows.is_file() else []
+    rows = rows_in(given.rows, Row)
     networks, names = given.networks.split(","), given.criteria.split(",")
     for network in networks:
         for seed in range(given.seeds):
@@ -143,9 +143,7 @@ def main() -> None:
             for row in pruned(network, seed, missing, given.folder) if missing else ():
                 rows.append(row)
                 print(f"  {network} {row.criterion} seed {seed}: {row.cut:.2f} %, {row.recovered:.2f} %", flush=True)
-                if given.rows:
-                    with given.rows.open("a") as file:
-                        file.write(json.dumps(row.__dict__) + "\n")
+                add_row(row, given.rows)
     for network in networks:
         mine = [row for row in rows if row.network == network]
         print(f"\n{network}, teacher {np.mean([row.teacher for row in mine]):.2f} %\n", *table(mine), sep="\n")

@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import argparse
 import hashlib
-import json
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -52,6 +51,7 @@ from edgekd.train.dataset import DataSet
 from edgekd.train.evaluate import accuracy, logits
 from edgekd.train.stage import TeacherConfig, TeacherStage
 from tools.bench_losses import interval
+from tools.rows import add_row, rows_in
 
 MODEL = {"name": "resnet", "options": {"depth": 8, "channels": [32, 32, 64]}}
 DATA: dict[str, dict[str, Any]] = {
@@ -295,15 +295,14 @@ def main() -> None:
     began, bench = time.monotonic(), Bench(given.dataset, given.folder)
     bench.folder.mkdir(parents=True, exist_ok=True)
     kept = bench.folder / "rows.jsonl"
-    rows = [Row(**json.loads(line)) for line in kept.open()] if kept.is_file() else []
+    rows = rows_in(kept, Row)
     for seed in range(given.first, given.first + given.seeds):
         if time.monotonic() - began >= 60 * given.minutes:
             break
         for arm, weight, spec in wanted(bench, seed, rows):
             rows.append(bench.row(arm, weight, seed, spec, rows))
             print(f"  {time.monotonic() - began:.0f} s {rows[-1]}", flush=True)
-            with kept.open("a") as file:
-                file.write(json.dumps(rows[-1].__dict__) + "\n")
+            add_row(rows[-1], kept)
             if time.monotonic() - began >= 60 * given.minutes:
                 break
     if given.measure:

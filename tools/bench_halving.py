@@ -24,12 +24,12 @@ three minutes a seed.
 from __future__ import annotations
 
 import argparse
-import json
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -52,6 +52,7 @@ from edgekd.train.dataset import DataSet
 from edgekd.train.evaluate import accuracy, logits
 from edgekd.train.stage import TeacherConfig, TeacherStage
 from tools.bench_losses import interval
+from tools.rows import add_row, rows_in
 from tools.warm_start_tasks import clothes
 
 WIDTHS = ((4, 8, 12), (8, 12, 16, 24), (8, 16, 32))
@@ -107,8 +108,7 @@ def _places(choices: Sequence[int]) -> range:
 def rows(folder: Path, seed: int) -> dict[Point, Row]:
     """Train all networks with one seed, unless they are in the folder."""
     path = folder / f"rows-{seed}.jsonl"
-    lines = [json.loads(line) for line in path.open()] if path.is_file() else []
-    known = {tuple(one["network"]): Row(**{**one, "network": tuple(one["network"])}) for one in lines}
+    known = {row.network: row for row in rows_in(path, _read)}
     missing = [point for point in sizes() if point not in known]
     if missing:
         context = _context(folder, 0)
@@ -116,10 +116,13 @@ def rows(folder: Path, seed: int) -> dict[Point, Row]:
         context = _context(folder, seed)
         for point in missing:
             known[point] = _trained(point, artifacts, context)
-            with path.open("a") as file:
-                file.write(json.dumps(asdict(known[point])) + "\n")
+            add_row(known[point], path)
         print(f"  seed {seed}: trained {len(missing)} networks", flush=True)
     return known
+
+
+def _read(network: Sequence[int], **fields: Any) -> Row:
+    return Row(network=tuple(network), **fields)
 
 
 def _trained(point: Point, artifacts: ArtifactSet, context: Context) -> Row:

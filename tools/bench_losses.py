@@ -12,7 +12,6 @@ all rows.
 from __future__ import annotations
 
 import argparse
-import json
 import tempfile
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -40,6 +39,7 @@ from edgekd.train.evaluate import accuracy, logits
 from edgekd.train.loop import train
 from edgekd.train.stage import TeacherStage
 from edgekd.train.task import task_called
+from tools.rows import add_row, rows_in
 
 
 @dataclass(frozen=True)
@@ -234,7 +234,7 @@ def main() -> None:
     parser.add_argument("--rows", type=Path, help="a JSON file a line each row, read and added to")
     given = parser.parse_args()
     names = given.methods.split(",") if given.methods else list(methods(SETTINGS[given.setting]))
-    rows = [Row(**json.loads(line)) for line in given.rows.open()] if given.rows and given.rows.is_file() else []
+    rows = rows_in(given.rows, Row)
     rows = [row for row in rows if abs(row.images / given.images - 1) < 0.1]
     done = {(row.method, row.seed) for row in rows}
     artifacts = taught(given.setting)
@@ -247,9 +247,7 @@ def main() -> None:
             row = job.result()
             rows.append(row)
             print(f"  {row.method} seed {row.seed}: {row.accuracy:.2f} %", flush=True)
-            if given.rows:
-                with given.rows.open("a") as file:
-                    file.write(json.dumps(row.__dict__) + "\n")
+            add_row(row, given.rows)
     print("\n".join(table(rows, [name for name in names if any(row.method == name for row in rows)])))
 
 

@@ -15,7 +15,6 @@ the whole encoder, measured in turns in ONNX Runtime. One thread.
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,6 +37,7 @@ from edgekd.train.dataset import DataSet
 from edgekd.train.stage import TeacherStage
 from tools.bench_cofi import MODEL, TEACHER, context_of, latencies, percent
 from tools.bench_losses import interval
+from tools.rows import add_row, rows_in
 
 SHARED, ALONE, FEWER = "shared", "shared, nothing of its own", "two layers"
 LAST = [("blocks.1", "blocks.1"), ("blocks.3", "blocks.3")]
@@ -115,7 +115,7 @@ def main() -> None:
     torch.set_num_threads(1)
     given.folder.mkdir(parents=True, exist_ok=True)
     file = given.folder / f"rows-{given.epochs}.jsonl"
-    rows = [Row(**json.loads(line)) for line in file.open()] if file.is_file() else []
+    rows = rows_in(file, Row)
     done = {(row.method, row.seed) for row in rows}
     artifacts = TeacherStage(TEACHER).run(ArtifactSet(), context_of(0, given.folder, "teacher"))
     whole = checkpoint.load(context_of(0, given.folder, "teacher").path(artifacts.newest()))
@@ -131,8 +131,7 @@ def main() -> None:
             row = made(method, artifacts, place, given.epochs)
             rows.append(row)
             print(row, flush=True)
-            with file.open("a") as stream:
-                stream.write(json.dumps(row.__dict__) + "\n")
+            add_row(row, file)
     size = written(whole, given.folder / "whole.onnx", dataset)
     print(f"\nfloat encoder: {percent(whole, dataset):.2f} %, {parameters(whole)} parameters, {size / 1e3:.0f} kB\n")
     print(*table(rows), sep="\n")

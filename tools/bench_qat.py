@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import argparse
 import copy
-import json
 import shutil
 import tempfile
 from collections.abc import Callable
@@ -57,6 +56,7 @@ from edgekd.train.loop import LoopConfig, train
 from edgekd.train.objective import Objective, Terms
 from tools.bench_losses import interval
 from tools.in_turns import in_turns
+from tools.rows import add_row, rows_in
 
 SPEC = DataSpec(name="fashion-mnist", augmentation="crop-flip", augmentation_options={"padding": 2})
 STYLES = {
@@ -84,9 +84,9 @@ def loop(images: int, dataset: DataSet, rate: float, optimizer: str) -> LoopConf
     return LoopConfig(epochs=epochs, batch=BATCH, optimizer=optimizer, learning_rate=rate, weight_decay=decay)
 
 
-def from_labels(network: nn.Module, batch: Batch) -> Terms:
+def from_labels(model: nn.Module, batch: Batch) -> Terms:
     """Return the cross-entropy."""
-    return Terms(nn.functional.cross_entropy(network(batch.inputs), batch.labels))
+    return Terms(nn.functional.cross_entropy(model(batch.inputs), batch.labels))
 
 
 def by_default(teacher: nn.Module) -> Objective:
@@ -94,10 +94,10 @@ def by_default(teacher: nn.Module) -> Objective:
     config = QuantizeConfig().qat
     objective = DistillObjective(create(config.losses), config.label_weight)
 
-    def taught(network: nn.Module, batch: Batch) -> Terms:
+    def taught(model: nn.Module, batch: Batch) -> Terms:
         with torch.no_grad():
             answer = Answer(teacher(batch.inputs))
-        return objective(network, replace(batch, teacher=answer))  # type: ignore[no-any-return]
+        return objective(model, replace(batch, teacher=answer))  # type: ignore[no-any-return]
 
     return taught
 
@@ -120,14 +120,14 @@ def trained(
     return model.eval()
 
 
-def engine_accuracy(runtime: str, engine: Path, inputs: Array, labels: NDArray[np.integer]) -> float:
+def engine_accuracy(runtime: str, engine: Path, inputs: Array, labels: NDArray[np.int64]) -> float:
     """Return what the built engine gets right, in percent."""
     session = open_session(runtime, str(engine), threads=1, batch=100)
     parts = np.split(inputs, len(inputs) // 100)
     return accuracy(np.concatenate([session.run([part])[0].copy() for part in parts]), labels)
 
 
-def of_edgekd(module: nn.Module, inputs: Array, labels: NDArray[np.integer], folder: Path) -> dict[str, float]:
+def of_edgekd(module: nn.Module, inputs: Array, labels: NDArray[np.int64], folder: Path) -> dict[str, float]:
     """Return the accuracy of both engines, which stay in `folder`, and of the module they were made of."""
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
@@ -139,7 +139,7 @@ def of_edgekd(module: nn.Module, inputs: Array, labels: NDArray[np.integer], fol
     return found
 
 
-def of_nncf(module: nn.Module, inputs: Array, labels: NDArray[np.integer], folder: Path) -> dict[str, float]:
+def of_nncf(module: nn.Module, inputs: Array, labels: NDArray[np.int64], folder: Path) -> dict[str, float]:
     """Return the accuracy of OpenVINO's engine, which stays in `folder`."""
     import nncf
     import openvino
@@ -194,7 +194,8 @@ def quantized(style: str, seed: int, images: int, qat_images: int, folder: Path)
     module = prepare(model, torch.from_numpy(seen[:2]), SCHEMES["u8w7"])
     calibrate(module, seen)
     add("edgekd PTQ", of_edgekd, freeze(module))
-    for name, objective in {"edgekd QAT": from_labels, "edgekd QAT taught": by_default(model)}.items():
+    objectives: dict[str, Objective] = {"edgekd QAT": from_labels, "edgekd QAT taught": by_default(model)}
+    for name, objective in objectives.items():
         student = copy.deepcopy(module)
         unfold(student)
         trained(student, dataset, short, seed, objective)
@@ -218,8 +219,8 @@ def told(rows: list[dict[str, Any]], style: str) -> None:
         held = wilcoxon(apart + MARGIN, alternative="greater").pvalue
         print(f"  {first} - {second}: {interval(apart)}; more than {MARGIN} below: ruled out with p = {held:.4f}")
     for name in ("edgekd PTQ", "edgekd QAT", "edgekd QAT taught"):
-        apart = [abs(one[name] - one[f"{name}, fake"]) for one in mine]
-        print(f"  {name}, engine against fake-quantized network: at most {max(apart):.2f} points")
+        worst = max(abs(one[name] - one[f"{name}, fake"]) for one in mine)
+        print(f"  {name}, engine against fake-quantized network: at most {worst:.2f} points")
 
 
 def latencies(folder: Path, processes: int) -> None:
@@ -250,7 +251,7 @@ def main() -> None:
     given = parser.parse_args()
     given.folder.mkdir(parents=True, exist_ok=True)
     held = given.folder / "rows.jsonl"
-    rows = [json.loads(line) for line in held.open()] if held.is_file() else []
+    rows: list[dict[str, Any]] = rows_in(held, dict)
     done = {(one["style"], one["seed"]) for one in rows}
     styles = given.styles.split(",")
     wanted = [(style, seed) for seed in range(given.seeds) for style in styles if (style, seed) not in done]
@@ -258,8 +259,7 @@ def main() -> None:
         jobs = [pool.submit(row, *job, given.images, given.qat_images, given.folder) for job in wanted]
         for job in as_completed(jobs):
             rows.append(job.result())
-            with held.open("a") as file:
-                file.write(json.dumps(rows[-1]) + "\n")
+            add_row(rows[-1], held)
     for style in styles:
         told(rows, style)
         latencies(given.folder / style, given.processes)

@@ -21,9 +21,8 @@ both.
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +33,7 @@ from torch import Tensor, nn
 from edgekd import target as targets
 from edgekd.artifact import ArtifactSet
 from edgekd.distill.schedules.robust import noisy
-from edgekd.distill.stage import DistillStage
+from edgekd.distill.stage import DistillConfig, DistillStage
 from edgekd.recipe import Recipe
 from edgekd.stage import Context
 from edgekd.train import checkpoint, data
@@ -42,6 +41,7 @@ from edgekd.train.dataset import DataSet
 from edgekd.train.evaluate import accuracy, logits
 from edgekd.train.stage import TeacherConfig, TeacherStage
 from tools.bench_losses import interval
+from tools.rows import add_row, rows_in
 from tools.warm_start_tasks import clothes
 
 DATA: dict[str, dict[str, Any]] = {
@@ -102,7 +102,7 @@ def trained(name: str, seed: int, methods: Sequence[str], folder: Path) -> Itera
     context = context_of(name, seed, folder, f"distill-{seed}")
     for method in methods:
         plain = {"batch": 64, "learning_rate": 0.1, "student": STUDENT, **METHODS[method]}
-        stage = DistillStage(DistillStage.Config.model_validate(plain))
+        stage = DistillStage(DistillConfig.model_validate(plain))
         stage.requires(artifacts, context)
         student = stage.run(artifacts, context).newest(network="distilled")
         model = checkpoint.load(context.path(student))
@@ -154,7 +154,7 @@ def main() -> None:
     torch.set_num_threads(1)
     given.folder.mkdir(parents=True, exist_ok=True)
     kept = given.folder / "rows.jsonl"
-    rows = [Row(**json.loads(line)) for line in kept.open()] if kept.is_file() else []
+    rows = rows_in(kept, Row)
     for name in given.data.split(","):
         for seed in range(given.seeds):
             done = {row.method for row in rows if (row.data, row.seed) == (name, seed)}
@@ -162,8 +162,7 @@ def main() -> None:
             for row in trained(name, seed, missing, given.folder) if missing else ():
                 rows.append(row)
                 print(row, flush=True)
-                with kept.open("a") as stream:
-                    stream.write(json.dumps(asdict(row)) + "\n")
+                add_row(row, kept)
         print(f"\n{name}", *table([row for row in rows if row.data == name]), sep="\n")
 
 

@@ -27,7 +27,7 @@ import argparse
 import json
 import tempfile
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -57,6 +57,7 @@ from edgekd.train import data
 from edgekd.train.stage import TeacherConfig, TeacherStage
 from tools.bench_allocators import percent
 from tools.bench_losses import interval
+from tools.rows import add_row, rows_in
 
 MODEL = {"name": "resnet", "options": {"depth": 14, "channels": [32, 48, 48]}}
 UNIFORM = ModelSpec(name="resnet", options={"depth": 14, "channels": [16, 32, 32]})
@@ -296,7 +297,7 @@ def main() -> None:
     probes = _probes(given.folder)
     for seed in range(given.first, given.first + given.seeds):
         kept = given.folder / f"rows-{seed}.jsonl"
-        known = {json.loads(line)["method"] for line in kept.open()} if kept.is_file() else set()
+        known = {row.method for row in rows_in(kept, Row)}
         missing = [method for method in given.methods.split(",") if method not in known]
         if not missing:
             continue
@@ -304,9 +305,8 @@ def main() -> None:
         for method in missing:
             row = bench.row(method)
             print(row, flush=True)
-            with kept.open("a") as file:
-                file.write(json.dumps(asdict(row)) + "\n")
-    rows = [Row(**json.loads(line)) for file in sorted(given.folder.glob("rows-*.jsonl")) for line in file.open()]
+            add_row(row, kept)
+    rows = [row for file in sorted(given.folder.glob("rows-*.jsonl")) for row in rows_in(file, Row)]
     shares = measured(given.folder, rows, given.processes) if given.processes else {}
     print("\n".join(table(rows, shares)))
     one = Bench(given.folder, given.first, probes)

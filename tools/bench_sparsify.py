@@ -11,10 +11,9 @@ dense network and to free zeros with their 95 % interval (Student's t over seeds
 from __future__ import annotations
 
 import argparse
-import json
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -30,6 +29,7 @@ from edgekd.train.fixed_zeros import zeros_stay
 from edgekd.train.stage import TeacherStage
 from tools.bench_criteria import NETWORKS, RECOVERY, TEACHER, context_of, percent
 from tools.bench_losses import interval
+from tools.rows import add_row, rows_in
 
 Weights = Mapping[str, nn.Parameter]
 
@@ -102,16 +102,14 @@ def main() -> None:
     parser.add_argument("--rows", type=Path, help="a JSON file a line each row, read and added to")
     given = parser.parse_args()
     torch.set_num_threads(1)
-    rows = [Row(**json.loads(line)) for line in given.rows.open()] if given.rows and given.rows.is_file() else []
+    rows = rows_in(given.rows, Row)
     for network in given.networks.split(","):
         for seed in range(given.seeds):
             done = {row.pattern for row in rows if (row.network, row.seed) == (network, seed)}
             missing = [name for name in PATTERNS if name not in done]
             for row in sparsified(network, seed, missing, given.folder) if missing else ():
                 rows.append(row)
-                if given.rows:
-                    with given.rows.open("a") as stream:
-                        stream.write(json.dumps(asdict(row)) + "\n")
+                add_row(row, given.rows)
                 print(row, flush=True)
         print(f"\n{network}", *table([row for row in rows if row.network == network]), sep="\n")
 

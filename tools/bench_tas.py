@@ -24,7 +24,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -51,6 +51,7 @@ from edgekd.train.dataset import DataSet
 from edgekd.train.stage import TeacherStage
 from tools.bench_allocators import SETTINGS, WIDTH, float_step, percent
 from tools.bench_losses import interval
+from tools.rows import add_row, rows_in
 
 UNIFORM = 2
 """Channel steps of the control."""
@@ -164,7 +165,7 @@ class Bench:
         logs = [np.log(own.probabilities).tolist() for own in decided]
         for positions in by_probability(logs):
             chosen = [own.candidates[at] for own, at in zip(decided, positions, strict=True)]
-            spec = ResNetShape(chosen[:STAGES], chosen[STAGES:]).spec
+            spec = ResNetShape(tuple(chosen[:STAGES]), tuple(chosen[STAGES:])).spec
             if self._share(spec) <= 1 + 1e-9:  # the control costs the limit, to the last bit but one
                 yield spec
 
@@ -240,7 +241,7 @@ def main() -> None:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that seconds are kept
     given.folder.mkdir(parents=True, exist_ok=True)
     kept = given.folder / "rows.jsonl"
-    rows = [Row(**json.loads(line)) for line in kept.open()] if kept.is_file() else []
+    rows = rows_in(kept, Row)
     seeds = range(given.first, given.first + given.seeds)
     for dataset in given.datasets.split(","):
         for seed in seeds:
@@ -252,8 +253,7 @@ def main() -> None:
                 if method not in done:
                     rows.append(bench.row(method))
                     print(f"  {rows[-1]}", flush=True)
-                    with kept.open("a") as file:
-                        file.write(json.dumps(asdict(rows[-1])) + "\n")
+                    add_row(rows[-1], kept)
         mine = [row for row in rows if row.dataset == dataset and row.seed in seeds]
         print(f"\n{dataset}, teacher {np.mean([row.teacher for row in mine]):.2f} %\n", *table(mine), sep="\n")
 

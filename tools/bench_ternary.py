@@ -13,7 +13,6 @@ interval (Student's t over seeds).
 from __future__ import annotations
 
 import argparse
-import json
 import tempfile
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
@@ -32,6 +31,7 @@ from edgekd.train import checkpoint, data
 from edgekd.train.evaluate import accuracy, logits
 from edgekd.train.loop import train
 from tools.bench_losses import context_of, interval, taught
+from tools.rows import add_row, rows_in
 
 SETTING, SCHEME, CALIBRATION = "python-topics", "u8t", 256
 OUTPUTS, MAPS = "attention", "attention.softmax"
@@ -90,8 +90,7 @@ def main() -> None:
     parser.add_argument("--windows", type=int, default=15_000)
     parser.add_argument("--rows", type=Path, default=None)
     given = parser.parse_args()
-    held = given.rows is not None and given.rows.is_file()
-    rows = [json.loads(line) for line in given.rows.open()] if held else []
+    rows: list[dict[str, Any]] = rows_in(given.rows, dict)
     done = {(row["method"], row["seed"]) for row in rows}
     artifacts = taught(SETTING)
     trained("logits and attention", 0, 1, artifacts)  # fills the teacher store before two want to
@@ -100,9 +99,7 @@ def main() -> None:
         for job in as_completed([pool.submit(trained, *one, given.windows, artifacts) for one in wanted]):
             rows.append(job.result())
             print(rows[-1], flush=True)
-            if given.rows is not None:
-                with given.rows.open("a") as file:
-                    file.write(json.dumps(rows[-1]) + "\n")
+            add_row(rows[-1], given.rows)
     by = {name: {row["seed"]: row for row in rows if row["method"] == name} for name in METHODS}
     print(f"float {rows[0]['float']:.2f} %, calibrated alone {rows[0]['calibrated']:.2f} %")
     for name, mine in by.items():

@@ -54,12 +54,12 @@ def steady(level: float) -> Sampler:
 
 def drifting(by: float, rounds: int) -> Sampler:
     """Return a machine whose times change linearly, by this share after so many rounds."""
-    return lambda _, shape: np.broadcast_to(1 + by * np.arange(shape[1]) / rounds, shape)
+    return lambda _, shape: np.broadcast_to(1 + by * np.arange(shape[1], dtype=np.float64) / rounds, shape)
 
 
 def stepping(by: float, rounds: int) -> Sampler:
     """Return a machine whose times change at once, by this share, at a random one of so many rounds."""
-    return lambda random, shape: 1 + by * (np.arange(shape[1]) >= random.integers(0, rounds, (shape[0], 1)))
+    return lambda random, shape: np.where(np.arange(shape[1]) >= random.integers(0, rounds, (shape[0], 1)), 1 + by, 1.0)
 
 
 def visited(most: float) -> Sampler:

@@ -126,7 +126,7 @@ def _relative(case: Case, percentile: float, gates: int, random: np.random.Gener
     baseline = machine * _measured(case.runs, case.others or case.processes, percentile, percentile, shape, random)
 
     def judge(gate: int, looks: tuple[int, ...], limit: float) -> Status:
-        bounds = ratio_bounds(engine[gate, : looks[-1]], baseline[gate, : looks[-1]], looks)
+        bounds = ratio_bounds(engine[gate, : looks[-1]].tolist(), baseline[gate, : looks[-1]].tolist(), looks)
         return decide(bounds.lower, bounds.upper, limit, GUARD_BAND)
 
     return judge
@@ -141,12 +141,13 @@ def _absolute(case: Case, percentile: float, gates: int, random: np.random.Gener
     felt = 1 + case.felt * (machine - 1)
     anchor = felt * _measured(case.runs, others, 50, percentile, shape, random)
     registered = [
-        median_bounds(values)
+        median_bounds(values.tolist())
         for values in _measured(case.runs, others, 50, percentile, (gates, REGISTERED_PROCESSES), random)
     ]
 
     def judge(gate: int, looks: tuple[int, ...], limit: float) -> Status:
-        latencies, anchors, before = engine[gate, : looks[-1]], anchor[gate, : looks[-1]], registered[gate]
+        latencies, anchors = engine[gate, : looks[-1]].tolist(), anchor[gate, : looks[-1]].tolist()
+        before = registered[gate]
         restored = at_registered_speed(latencies, anchors, before, looks)
         speed = median_bounds(anchors, looks).value / before.value
         return decide_anchored(median_bounds(latencies, looks), restored, speed, limit)

@@ -81,8 +81,8 @@ def left_out(here: Table, others: Sequence[Table], triple: Sequence[str] | None 
             chosen = [rest[position] for position in telling]
         found = Roofline(here.measured(chosen), known)(here.works[[row]])
         lower, upper = bounds_ms(found)
-        scaled = [_scaled(here, table, name, chosen) for table in others if table.networks == here.networks]
-        rows.append((np.exp(found.mean[0]), lower[0], upper[0], scaled, here.latencies_ms[row], tuple(chosen)))
+        factors = [_scaled(here, table, name, chosen) for table in others if table.networks == here.networks]
+        rows.append((np.exp(found.mean[0]), lower[0], upper[0], factors, here.latencies_ms[row], tuple(chosen)))
     predicted, low, high, scaled, measured, triples = zip(*rows, strict=True)
     return Found(np.array(predicted), np.array(low), np.array(high), np.array(scaled), np.array(measured), triples)
 

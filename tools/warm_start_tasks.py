@@ -188,10 +188,11 @@ def variant(kind: str) -> DataSet:
         return _smaller(_digits(), kind, _IMAGES)
     size = 2 * _IMAGES if kind == "five" else _IMAGES
     source = DATASETS.get("fashion-mnist")
-    loaded = source(source.Config(train_size=size, validation_size=_JUDGED, calibration_size=100)).load()
+    sizes = {"train_size": size, "validation_size": _JUDGED, "calibration_size": 100}
+    loaded = source(source.Config.model_validate(sizes)).load()
     changes: dict[str, Any] = {"inverted": lambda x: 255 - x, "rotated": lambda x: np.rot90(x, axes=(2, 3))}
     if kind == "five":
-        parts = {name: split.take(np.flatnonzero(split.labels < 5)) for name, split in loaded.splits.items()}
+        parts: dict[str, Any] = {name: split.take(np.flatnonzero(split.labels < 5)) for name, split in loaded.splits.items()}
         loaded = replace(loaded, **parts, class_names=loaded.class_names[:5])
     return _smaller(loaded, kind, _FEW if kind == "few" else _IMAGES, changes.get(kind, lambda x: x))
 
@@ -199,7 +200,7 @@ def variant(kind: str) -> DataSet:
 def clothes(images: int) -> DataSet:
     """Return so many training images of Fashion-MNIST, and its usual other splits, at 14 by 14 pixels."""
     source = DATASETS.get("fashion-mnist")
-    return _smaller(source(source.Config(train_size=images)).load(), "clothes", images)
+    return _smaller(source(source.Config.model_validate({"train_size": images})).load(), "clothes", images)
 
 
 def _digits() -> DataSet:
@@ -217,7 +218,7 @@ def _smaller(loaded: DataSet, kind: str, images: int, change: Any = lambda x: x)
         means = change(split.inputs.reshape(n, c, h // 2, 2, w // 2, 2).mean(axis=(3, 5)).round())
         return Split(np.ascontiguousarray(means.astype(np.uint8)), split.labels)
 
-    parts = {name: pooled(split) for name, split in loaded.splits.items()}
+    parts: dict[str, Any] = {name: pooled(split) for name, split in loaded.splits.items()}
     train = Split(parts["train"].inputs[:images], parts["train"].labels[:images])
     mean, std = statistics(train.inputs)
     return replace(loaded, name=f"images-{kind}", **{**parts, "train": train}, mean=mean, std=std)

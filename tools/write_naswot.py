@@ -76,7 +76,8 @@ def _reduced(values: Tensor, channels: int, codes: Codes) -> Tensor:
     """Return a residual block of stride 2."""
     inner = _normal(_conv(values.shape[1], channels, 3, 2)(codes.relu(values)))
     outer = _conv(values.shape[1], channels, 1)(nn.functional.avg_pool2d(values, 2, 2))
-    return outer + _normal(_conv(channels, channels, 3)(codes.relu(inner)))
+    found: Tensor = outer + _normal(_conv(channels, channels, 3)(codes.relu(inner)))
+    return found
 
 
 def _normal(values: Tensor) -> Tensor:

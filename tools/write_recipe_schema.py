@@ -13,7 +13,7 @@ from pydantic.json_schema import models_json_schema
 
 from edgekd.pipeline.stages import STAGES
 from edgekd.recipe import Recipe
-from edgekd.schema import write_text
+from edgekd.schema import Schema, write_text
 
 FILE = Path(__file__).resolve().parent.parent / "docs" / "recipe-1.schema.json"
 _DIALECT = "https://json-schema.org/draft/2020-12/schema"
@@ -21,8 +21,8 @@ _DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
 def schema() -> dict[str, Any]:
     """Return the JSON schema of a recipe, options of the stages included."""
-    configs = [kind.Config for kind in STAGES]
-    places, found = models_json_schema([(model, "validation") for model in (Recipe, *configs)])
+    kinds: list[type[Schema]] = [Recipe, *(kind.Config for kind in STAGES)]
+    places, found = models_json_schema([(kind, "validation") for kind in kinds])
     definitions = found["$defs"]
     recipe = definitions["Recipe"]["properties"]
     recipe["$schema"] = {"type": "string", "description": "where this schema is; for editors, not read by edgekd"}
