@@ -6,18 +6,18 @@ from functools import cached_property
 from typing import Annotated
 
 from edgekd.models.residual import STAGES, ResNetShape, blocks_of
-from edgekd.recipe import ModelSpec
 from edgekd.schema import Field, field_validator
+from edgekd.search.residual_space import ResidualSpace
 from edgekd.search.resolutions import Resolutions, Shrinks
-from edgekd.search.space import Axis, Point, Space
+from edgekd.search.space import Axis, Point
 
 _Factor = Annotated[float, Field(gt=0, le=16)]
 
 
-class ResNetSpace(Space):
+class ResNetSpace(ResidualSpace):
     """ResNets no deeper than the teacher; widths are relative to it where it is a ResNet, else to 16, 32, 64."""
 
-    class Config(Space.Config):
+    class Config(ResidualSpace.Config):
         """Which depths, widths and resolutions."""
 
         depths: tuple[int, ...] = Field(
@@ -52,19 +52,8 @@ class ResNetSpace(Space):
         sizes = (self._depths, self.config.multipliers, self.config.growths)
         return (*(Axis(len(axis)) for axis in sizes), *self._resolutions.axes)
 
-    def at(self, point: Point) -> ModelSpec:
-        """Return the network of these choices; narrow ones may be the same when rounded to the step."""
-        return self._shape(point).spec
-
-    def macs(self, point: Point) -> float:
-        """Return the multiplications of the residual blocks per pixel of the input."""
-        return self._shape(point).macs
-
-    def rows(self, point: Point) -> tuple[int, ...]:
-        """Return the blocks of each stage."""
-        return self._shape(point).blocks
-
-    def _shape(self, point: Point) -> ResNetShape:
+    def shape(self, point: Point) -> ResNetShape:
+        """Return widths, blocks and resolution of these choices."""
         multiplier, growth = self.config.multipliers[point[1]], self.config.growths[point[2]]
         of_teacher = enumerate(self._of_teacher.widths)
         widths = tuple(self.aligned(width * multiplier * growth**k) for k, width in of_teacher)

@@ -6,22 +6,22 @@ from functools import cached_property
 from typing import Annotated
 
 from edgekd.models.residual import STAGES, ResNetShape
-from edgekd.recipe import ModelSpec
 from edgekd.schema import Field
+from edgekd.search.residual_space import ResidualSpace
 from edgekd.search.resolutions import Resolutions, Shrinks
-from edgekd.search.space import Axis, Point, Space
+from edgekd.search.space import Axis, Point
 
 _Share = Annotated[float, Field(gt=0, le=1)]
 _Blocks = Annotated[int, Field(ge=1, le=64)]
 
 
-class ResNetStagesSpace(Space):
+class ResNetStagesSpace(ResidualSpace):
     """Shares of the teacher's widths where it is a ResNet, else of 16, 32, 64; no stage is deeper than the teacher's.
 
     Many networks, of which the samplers of `trials` try a few, and whose weights the stage `supernet` trains at once.
     """
 
-    class Config(Space.Config):
+    class Config(ResidualSpace.Config):
         """Which widths and depths a stage may have, and which resolutions the network."""
 
         widths: tuple[_Share, ...] = Field(
@@ -39,19 +39,8 @@ class ResNetStagesSpace(Space):
         widths, blocks = (Axis(len(self.config.widths)),) * STAGES, (Axis(len(own)) for own in self._blocks)
         return (*widths, *blocks, *self._resolutions.axes)
 
-    def at(self, point: Point) -> ModelSpec:
-        """Return the network of these choices; narrow ones may be the same when rounded to the step."""
-        return self._shape(point).spec
-
-    def macs(self, point: Point) -> float:
-        """Return the multiplications of the residual blocks per pixel of the input."""
-        return self._shape(point).macs
-
-    def rows(self, point: Point) -> tuple[int, ...]:
-        """Return the blocks of each stage."""
-        return self._shape(point).blocks
-
-    def _shape(self, point: Point) -> ResNetShape:
+    def shape(self, point: Point) -> ResNetShape:
+        """Return widths, blocks and resolution of these choices."""
         widths = zip(self._of_teacher.widths, point[:STAGES], strict=True)
         channels = tuple(self.aligned(width * self.config.widths[at]) for width, at in widths)
         counts = zip(self._blocks, point[STAGES : 2 * STAGES], strict=True)
