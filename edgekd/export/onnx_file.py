@@ -24,16 +24,17 @@ def write(module: nn.Module, path: Path, input_shape: tuple[int, ...], dtype: to
 
     `input_shape` is the shape of one input, without the batch, and `dtype` its type, int64 for tokens. The file has the
     input "input" (batch, *input_shape) and the output "logits"; the batch is free from 1 to 4096. BatchNorm is folded
-    into the convolution before it, and nodes are named after the module they came from. A weight that layers share
-    stands there once, and equal weights give an equal file, byte for byte. The module may also be a graph of
-    torch.export that holds `torch.onnx.ops.symbolic` operators.
+    into the convolution before it, a scale and shift of channels into the linear layer behind it, and nodes are named
+    after the module they came from. A weight that layers share stands there once, and equal weights give an equal
+    file, byte for byte. The module may also be a graph of torch.export that holds `torch.onnx.ops.symbolic` operators.
     Raises ExportError with the operator and the module path where torch.export or the ONNX exporter refuses.
     """
     import onnx_ir as ir  # with torch's exporter a second, which whoever is refused or resumed need not wait for
 
-    from edgekd.export import cleaning, translation
+    from edgekd.export import affine, cleaning, translation
 
     model = translation.onnx_from_program(exported(module, input_shape, dtype), [INPUT], [OUTPUT])
+    affine.fold(model)
     cleaning.clean(model, BATCH)
     with whole_file(path) as unfinished:
         ir.save(model, unfinished)
