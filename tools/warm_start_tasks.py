@@ -192,8 +192,8 @@ def variant(kind: str) -> DataSet:
     loaded = source(source.Config.model_validate(sizes)).load()
     changes: dict[str, Any] = {"inverted": lambda x: 255 - x, "rotated": lambda x: np.rot90(x, axes=(2, 3))}
     if kind == "five":
-        parts: dict[str, Any] = {name: split.take(np.flatnonzero(split.labels < 5)) for name, split in loaded.splits.items()}
-        loaded = replace(loaded, **parts, class_names=loaded.class_names[:5])
+        few: dict[str, Any] = {name: s.take(np.flatnonzero(s.labels < 5)) for name, s in loaded.splits.items()}
+        loaded = replace(loaded, **few, class_names=loaded.class_names[:5])
     return _smaller(loaded, kind, _FEW if kind == "few" else _IMAGES, changes.get(kind, lambda x: x))
 
 
