@@ -59,7 +59,10 @@ class Round(Schema):
     predicted_ms: float | None
     measured_ms: float
     origin: Origin = Field(default="device", description="of `measured_ms`; predicted where the device was not there")
-    correction: float = Field(description="measured divided by predicted, as the next round would use it")
+    correction: float = Field(
+        description="by what the next round would multiply predictions: measured over predicted, of all rounds so far"
+    )
+    kept: bool = Field(default=False, description="whether the bundle holds this round's engine")
 
 
 class StageLine(Schema):
@@ -145,13 +148,17 @@ class RunReport(Schema):
         lines = [
             "## The loop",
             "",
-            "| round | predicted ms | measured ms | measured ÷ predicted | verdict on validation |",
+            "A round multiplies its predictions by the factor in the row before: what was measured over what was",
+            "predicted in all rounds until then, at the speed that the machine had when its probes were measured.",
+            "",
+            "| round | predicted ms | measured ms | factor | verdict on validation |",
+            "| --- | --- | --- | --- | --- |",
         ]
-        lines.append("| --- | --- | --- | --- | --- |")
         for turn in self.rounds:
             predicted = "–" if turn.predicted_ms is None else f"{turn.predicted_ms:.3g} (predicted)"
             measured = f"{turn.measured_ms:.3g}" + ("" if turn.origin == "device" else f" ({turn.origin})")
-            lines.append(_line([str(turn.number), predicted, measured, f"{turn.correction:.2f}", turn.verdict.line()]))
+            number = f"{turn.number}{' (kept)' if turn.kept else ''}"
+            lines.append(_line([number, predicted, measured, f"{turn.correction:.2f}", turn.verdict.line()]))
         return [*lines, ""]
 
     def _stages(self) -> list[str]:

@@ -19,7 +19,7 @@ def report() -> RunReport:
         Row(what="teacher in fp32", engine="teacher/fp32/openvino", figures=(figure("latency_ms_p90", 1.0),)),
         Row(what="pruned", engine="pruned/u8w7/openvino", figures=(figure("macs", 5e6), latency)),
     )
-    turn = Round(number=1, verdict=verdict, predicted_ms=0.19, measured_ms=0.2, correction=1.05)
+    turn = Round(number=1, verdict=verdict, predicted_ms=0.19, measured_ms=0.2, correction=1.05, kept=True)
     return RunReport(
         verdict=verdict,
         key="k",
@@ -47,7 +47,7 @@ def test_markdown_has_the_verdict_first_and_a_column_for_each_network() -> None:
     assert "|  | teacher in fp32 | pruned | samples |" in text
     assert "| latency_ms_p90 | 1 | – | 1 |" in text
     assert "| latency_ratio | – | 0.2 [0.19, 0.21] | 11 |" in text
-    assert "0.19 (predicted)" in text
+    assert "| 1 (kept) | 0.19 (predicted) | 0.2 | 1.05 | met: " in text
     assert "widths: a 8 -> 4" in text
 
 

@@ -102,7 +102,7 @@ def _run(asked: Request, stages: list[Stage[Any]], runner: Runner) -> RunReport:
         if turns[-1].is_final(correction):
             break
     best = min(turns, key=lambda turn: turn.rank)
-    rounds = [turn.told for turn in turns]
+    rounds = [turn.told.replace(kept=turn is best) for turn in turns]
     return closing.close(asked, runner, rounds, best.artifacts, best.profile, best.chosen, best.confirmed)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -9,10 +11,12 @@ import pytest
 from edgekd.artifact import ArtifactSet
 from edgekd.budget import OperatingPoint
 from edgekd.figure import Figure, Origin
+from edgekd.pipeline import closing, loop
 from edgekd.pipeline.confirmation import Confirmed
 from edgekd.pipeline.turn import Turn
 from edgekd.profile import EngineRecord, Profile
 from edgekd.report import Check, Round, Status, Verdict
+from edgekd.stage import Context
 
 CODES: dict[Status, int] = {"met": 0, "missed": 3, "not trustworthy": 5}
 
@@ -90,6 +94,30 @@ def test_the_best_round_met_the_budget_and_of_those_is_the_most_accurate() -> No
 )
 def test_the_next_round_aims_as_close_as_this_one_was_measured(given: dict[str, Any], aim: float) -> None:
     assert turn(**given).aim == pytest.approx(aim)
+
+
+def test_the_loop_hands_on_what_a_round_has_learned_and_closes_with_the_best(monkeypatch: pytest.MonkeyPatch) -> None:
+    judged = [
+        turn("missed", ratio=0.6, correction=1.2, upper=0.62),
+        turn(ratio=0.4, accuracy=92.0, correction=0.9, upper=0.404),
+        turn(ratio=0.47, accuracy=91.0, correction=0.95, upper=0.48),
+        turn(),
+    ]
+    asked, closed = SimpleNamespace(recipe=SimpleNamespace(feedback_rounds=5)), []
+    runner = SimpleNamespace(context=Context(Path(), Path(), Path(), asked.recipe, asked.recipe, origin_is_device=True))
+    contexts: list[Context] = []
+    monkeypatch.setattr(loop, "_judge", lambda _, context: contexts.append(context) or judged[len(contexts) - 1])
+    monkeypatch.setattr(closing, "close", lambda *given: closed.extend(given))
+    loop._run(asked, [], runner)
+    assert [(one.round, one.correction, one.aim) for one in contexts] == [
+        (0, 1.0, 0.0),
+        (1, 1.2, pytest.approx(0.6 / 0.62)),
+        (2, 0.9, 0.97),
+    ]
+    _, _, rounds, *best = closed
+    assert [told.kept for told in rounds] == [False, True, False]
+    assert [told.correction for told in rounds] == [1.2, 0.9, 0.95]
+    assert best[1] is judged[1].profile
 
 
 def test_of_rounds_that_missed_the_fastest_is_the_best() -> None:
