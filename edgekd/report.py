@@ -60,7 +60,7 @@ class Round(Schema):
     measured_ms: float
     origin: Origin = Field(default="device", description="of `measured_ms`; predicted where the device was not there")
     correction: float = Field(
-        description="by what the next round would multiply predictions: measured over predicted, of all rounds so far"
+        description="measured over uncorrected predicted latency, at the machine's speed when probes were measured"
     )
     kept: bool = Field(default=False, description="whether the bundle holds this round's engine")
 
@@ -148,8 +148,9 @@ class RunReport(Schema):
         lines = [
             "## The loop",
             "",
-            "A round multiplies its predictions by the factor in the row before: what was measured over what was",
-            "predicted in all rounds until then, at the speed that the machine had when its probes were measured.",
+            "The factor is what was measured over what is predicted without correction, at the speed that the machine",
+            "had when its probes were measured. Predictions are multiplied by that of the round before, and once rounds",
+            "lie on both sides of the limit by one in between.",
             "",
             "| round | predicted ms | measured ms | factor | verdict on validation |",
             "| --- | --- | --- | --- | --- |",

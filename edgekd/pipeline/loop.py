@@ -27,7 +27,7 @@ from edgekd.pipeline.request import RECIPE, TARGET, Request
 from edgekd.pipeline.runner import Runner
 from edgekd.pipeline.stages import configured, refuse_early
 from edgekd.pipeline.subject import digest_of_subject
-from edgekd.pipeline.turn import Turn
+from edgekd.pipeline.turn import Turn, correction_after
 from edgekd.predict.limit import limit_ms
 from edgekd.profile import Profile, latency_name
 from edgekd.report import Round, RunReport
@@ -91,7 +91,7 @@ def _run(asked: Request, stages: list[Stage[Any]], runner: Runner) -> RunReport:
     """Go round until a verdict is final, and close with the best round."""
     turns: list[Turn] = []
     for number in range(asked.recipe.feedback_rounds):
-        correction = turns[-1].told.correction if turns else 1.0
+        correction = correction_after(turns)
         aim = turns[-1].aim if turns else 0.0
         runner.context = replace(runner.context, round=number, correction=correction, aim=aim)
         artifacts = ArtifactSet()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from math import log
 
 from edgekd.artifact import ArtifactSet
 from edgekd.pipeline.confirmation import Confirmed
@@ -41,6 +43,11 @@ class Turn:
         return self.verdict.status == "met" and not (moved < 0 and _has_room(self.verdict))
 
     @property
+    def share(self) -> float:
+        """Return the measured latency as a share of the tightest limit on it; 0 without one."""
+        return max((held.figure.value / held.limit for held in _timed(self.verdict)), default=0.0)
+
+    @property
     def aim(self) -> float:
         """Return the share of a latency limit at which a network measured as sharply as this one is still within it.
 
@@ -57,6 +64,24 @@ class Turn:
         status, accuracy = self.verdict.status, self.chosen.figure("accuracy_percent")
         right = accuracy.value if accuracy is not None and status == "met" else 0.0
         return _ORDER[status], -right, self.told.measured_ms
+
+
+def correction_after(turns: Sequence[Turn]) -> float:
+    """Return by what the next round multiplies predictions: measured over predicted latency of the last one.
+
+    Once rounds lie on both sides of the share of the limit that is aimed at, it is that of a network in between: a
+    prediction is off differently for different networks, so the last one alone would swing past the limit again. The
+    two nearest are joined by a line through logarithms of predicted and measured latency (regula falsi).
+    """
+    if not turns:
+        return 1.0
+    last, aim = turns[-1], turns[-1].aim
+    below = max((turn for turn in turns if 0 < turn.share < aim), key=lambda turn: turn.share, default=None)
+    above = min((turn for turn in turns if turn.share > aim > 0), key=lambda turn: turn.share, default=None)
+    if below is None or above is None:
+        return last.told.correction
+    along = log(aim / below.share) / log(above.share / below.share)
+    return float(below.told.correction ** (1 - along) * above.told.correction**along)
 
 
 def _timed(verdict: Verdict) -> list[Check]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import log
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -13,7 +14,7 @@ from edgekd.budget import OperatingPoint
 from edgekd.figure import Figure, Origin
 from edgekd.pipeline import closing, loop
 from edgekd.pipeline.confirmation import Confirmed
-from edgekd.pipeline.turn import Turn
+from edgekd.pipeline.turn import Turn, correction_after
 from edgekd.profile import EngineRecord, Profile
 from edgekd.report import Check, Round, Status, Verdict
 from edgekd.stage import Context
@@ -100,7 +101,7 @@ def test_the_loop_hands_on_what_a_round_has_learned_and_closes_with_the_best(mon
     judged = [
         turn("missed", ratio=0.6, correction=1.2, upper=0.62),
         turn(ratio=0.4, accuracy=92.0, correction=0.9, upper=0.404),
-        turn(ratio=0.47, accuracy=91.0, correction=0.95, upper=0.48),
+        turn(ratio=0.47, accuracy=91.0, correction=1.1, upper=0.48),
         turn(),
     ]
     asked, closed = SimpleNamespace(recipe=SimpleNamespace(feedback_rounds=5)), []
@@ -109,15 +110,42 @@ def test_the_loop_hands_on_what_a_round_has_learned_and_closes_with_the_best(mon
     monkeypatch.setattr(loop, "_judge", lambda _, context: contexts.append(context) or judged[len(contexts) - 1])
     monkeypatch.setattr(closing, "close", lambda *given: closed.extend(given))
     loop._run(asked, [], runner)
+    between = 0.9 * (1.2 / 0.9) ** (log(0.485 / 0.4) / log(0.6 / 0.4))
     assert [(one.round, one.correction, one.aim) for one in contexts] == [
         (0, 1.0, 0.0),
         (1, 1.2, pytest.approx(0.6 / 0.62)),
-        (2, 0.9, 0.97),
+        (2, pytest.approx(between), 0.97),
     ]
     _, _, rounds, *best = closed
     assert [told.kept for told in rounds] == [False, True, False]
-    assert [told.correction for told in rounds] == [1.2, 0.9, 0.95]
+    assert [told.correction for told in rounds] == [1.2, 0.9, 1.1]
     assert best[1] is judged[1].profile
+
+
+@pytest.mark.parametrize("slope", [0.7, 1.0, 1.3], ids=["slow", "proportional", "steep"])
+def test_between_rounds_on_both_sides_a_power_law_is_met_at_once(slope: float) -> None:
+    """What is measured goes by a power of what is predicted: the third round aims at 0.97 of the limit and hits it."""
+
+    def measured(predicted: float) -> Turn:
+        share = 1.1 * predicted**slope
+        return turn(
+            "met" if share <= 1 else "missed", ratio=0.5 * share, correction=share / predicted, upper=0.5 * share
+        )
+
+    rounds = [measured(0.6), measured(1.2)]
+    third = 0.97 / correction_after(rounds)
+    assert measured(third).share == pytest.approx(0.97)
+    assert correction_after(rounds[:1]) == rounds[0].told.correction
+    assert correction_after(rounds[1:]) == rounds[1].told.correction
+    assert correction_after([]) == 1.0
+
+
+def test_the_two_rounds_nearest_to_the_limit_count_and_figures_of_another_machine_do_not() -> None:
+    far, near = turn(ratio=0.2, correction=3.0), turn(ratio=0.45, correction=0.9, upper=0.45)
+    above = turn(ratio=0.55, correction=1.0, upper=0.55)
+    assert correction_after([far, above, near]) == correction_after([above, near])
+    assert 0.9 < correction_after([above, near]) < 1.0
+    assert correction_after([above, turn(ratio=0.45, correction=0.9, origin="host")]) == 0.9
 
 
 def test_of_rounds_that_missed_the_fastest_is_the_best() -> None:
