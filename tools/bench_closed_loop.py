@@ -1,13 +1,14 @@
 """What the loop makes of a wrong profile: half of all kernels are said to take twice as long, or half as long.
 
-    python -m tools.bench_closed_loop FOLDER [--factors 2,0.5] [--ratio 0.25] [--rounds 3] [--margin 0.93] [--epochs 5]
-        [--seeds 3] [--first 0]
+    python -m tools.bench_closed_loop FOLDER [--factors 2,0.5] [--ratio 0.25] [--rounds 3] [--margin 0.93]
+        [--recovery 1] [--seeds 3] [--first 0]
 
 Every kernel, by a digest of what it computes, is right or wrong, in all networks alike; the untrained engines that the
 search measured are then said to have taken as much longer or shorter as their wrong kernels do, by multiplications. A
 trained ResNet is cut with this profile, on Fashion-MNIST: what is looked at is where the engine lands that the run ends
 with, as a share of the latency limit, how many rounds it took, and which trainings each round made that an earlier one
-had not. Of rounds that met the budget the more accurate one is kept; 10,000 images of validation can tell them apart.
+had not. Of rounds that met the budget the more accurate one is kept: 10,000 images of validation tell them apart as
+long as the recovery is so short that what was cut decides; after more training a smaller network may be as good.
 FOLDER keeps the runs. A few minutes a case; measuring wants a quiet machine.
 """
 
@@ -38,19 +39,19 @@ class Asked:
     ratio: float
     rounds: int
     margin: float
-    epochs: int
+    recovery: int
 
 
 def recipe(asked: Asked, seed: int) -> dict[str, object]:
     """Return what is asked for: so little training that a run takes minutes."""
-    recovery = {"epochs": asked.epochs, "learning_rate": 0.02}
+    recovery = {"epochs": asked.recovery, "learning_rate": 0.02}
     return {
         "model": {"name": "resnet", "options": {"blocks": [1, 2, 2], "channels": [32, 64, 128]}},
         "data": {"name": "fashion-mnist", "options": {"validation_size": 10_000}, "augmentation": "crop-flip"},
         "target": "host",
         "budget": {"latency_ratio": asked.ratio, "percentile": PERCENTILE, "accuracy_drop": 30.0},
         "stages": {
-            "teacher": {"epochs": asked.epochs, "learning_rate": 0.1},
+            "teacher": {"epochs": 5, "learning_rate": 0.1},
             "search": {"space": "resnet", "student": "teacher", "probes": 5, "processes": 5},
             "prune": {"recovery": recovery, "margin": asked.margin},
             "export": {},
@@ -123,11 +124,11 @@ def main() -> None:
     parser.add_argument("--ratio", type=float, default=0.25, help="the limit, of the teacher's latency")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--margin", type=float, default=0.93, help="share of the limit that pruning aims at")
-    parser.add_argument("--epochs", type=int, default=5, help="of each training")
+    parser.add_argument("--recovery", type=int, default=1, help="epochs after a cut")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--first", type=int, default=0, help="seed")
     given = parser.parse_args()
-    asked = Asked(given.ratio, given.rounds, given.margin, given.epochs)
+    asked = Asked(given.ratio, given.rounds, given.margin, given.recovery)
     for seed in range(given.first, given.first + given.seeds):
         for factor in map(float, given.factors.split(",")):
             report = compressed(given.folder / f"{factor:g}-{seed}", factor, asked, seed)
