@@ -27,7 +27,7 @@ from edgekd.pipeline.request import RECIPE, TARGET, Request
 from edgekd.pipeline.runner import Runner
 from edgekd.pipeline.stages import configured, refuse_early
 from edgekd.pipeline.subject import digest_of_subject
-from edgekd.pipeline.turn import Turn, correction_after
+from edgekd.pipeline.turn import Turn, aim_after, correction_after
 from edgekd.predict.limit import limit_ms
 from edgekd.profile import Profile, latency_name
 from edgekd.report import Round, RunReport
@@ -92,7 +92,7 @@ def _run(asked: Request, stages: list[Stage[Any]], runner: Runner) -> RunReport:
     turns: list[Turn] = []
     for number in range(asked.recipe.feedback_rounds):
         correction = correction_after(turns)
-        aim = turns[-1].aim if turns else 0.0
+        aim = aim_after(turns)
         runner.context = replace(runner.context, round=number, correction=correction, aim=aim)
         artifacts = ArtifactSet()
         for stage in stages:

@@ -17,6 +17,8 @@ _ROOM = 0.05
 """Share of a latency limit that an engine may leave unused, where a wrong prediction is the reason."""
 _CLOSEST = 0.97
 """Share of a latency limit that is aimed at at most: a corrected prediction is still off by a per cent or two."""
+_CLOSEST_BETWEEN = 0.98
+"""The same where rounds lie on both sides of the limit, and a correction between theirs is off by half of that."""
 _ORDER = {"met": 0, "not trustworthy": 1, "missed": 2}
 
 
@@ -48,7 +50,7 @@ class Turn:
         return max((held.figure.value / held.limit for held in _timed(self.verdict)), default=0.0)
 
     @property
-    def aim(self) -> float:
+    def sharpness(self) -> float:
         """Return the share of a latency limit at which a network measured as sharply as this one is still within it.
 
         0 where this round says nothing of it: no limit, no bounds, or figures of another machine.
@@ -56,7 +58,7 @@ class Turn:
         bounded = [held.figure for held in _timed(self.verdict) if held.figure.upper]
         if self.profile.origin != "device" or not bounded:
             return 0.0
-        return min(_CLOSEST, *(figure.value / (figure.upper or figure.value) for figure in bounded))
+        return min(figure.value / (figure.upper or figure.value) for figure in bounded)
 
     @property
     def rank(self) -> tuple[int, float, float]:
@@ -66,22 +68,34 @@ class Turn:
         return _ORDER[status], -right, self.told.measured_ms
 
 
+def aim_after(turns: Sequence[Turn]) -> float:
+    """Return the share of a latency limit that the next round may aim at; 0 where nothing is known of it."""
+    closest = _CLOSEST if _around(turns) is None else _CLOSEST_BETWEEN
+    return min(closest, turns[-1].sharpness) if turns else 0.0
+
+
 def correction_after(turns: Sequence[Turn]) -> float:
     """Return by what the next round multiplies predictions: measured over predicted latency of the last one.
 
-    Once rounds lie on both sides of the share of the limit that is aimed at, it is that of a network in between: a
-    prediction is off differently for different networks, so the last one alone would swing past the limit again. The
-    two nearest are joined by a line through logarithms of predicted and measured latency (regula falsi).
+    Once rounds lie on both sides of the limit it is that of a network in between: a prediction is off differently for
+    different networks, so the last one alone would swing past the limit again. The two nearest are joined by a line
+    through logarithms of predicted and measured latency (regula falsi).
     """
-    if not turns:
-        return 1.0
-    last, aim = turns[-1], turns[-1].aim
-    below = max((turn for turn in turns if 0 < turn.share < aim), key=lambda turn: turn.share, default=None)
-    above = min((turn for turn in turns if turn.share > aim > 0), key=lambda turn: turn.share, default=None)
-    if below is None or above is None:
-        return last.told.correction
+    around, aim = _around(turns), aim_after(turns)
+    if around is None or not aim:
+        return turns[-1].told.correction if turns else 1.0
+    below, above = around
     along = log(aim / below.share) / log(above.share / below.share)
     return float(below.told.correction ** (1 - along) * above.told.correction**along)
+
+
+def _around(turns: Sequence[Turn]) -> tuple[Turn, Turn] | None:
+    """Return the nearest round below the limit and the nearest above; one so close that it is neither counts there."""
+    below = [turn for turn in turns if 0 < turn.share < _CLOSEST]
+    above = [turn for turn in turns if turn.share >= _CLOSEST]
+    if not below or not above:
+        return None
+    return max(below, key=lambda turn: turn.share), min(above, key=lambda turn: turn.share)
 
 
 def _timed(verdict: Verdict) -> list[Check]:

@@ -14,7 +14,7 @@ from edgekd.budget import OperatingPoint
 from edgekd.figure import Figure, Origin
 from edgekd.pipeline import closing, loop
 from edgekd.pipeline.confirmation import Confirmed
-from edgekd.pipeline.turn import Turn, correction_after
+from edgekd.pipeline.turn import Turn, aim_after, correction_after
 from edgekd.profile import EngineRecord, Profile
 from edgekd.report import Check, Round, Status, Verdict
 from edgekd.stage import Context
@@ -94,7 +94,7 @@ def test_the_best_round_met_the_budget_and_of_those_is_the_most_accurate() -> No
     ids=["bounds", "sharp", "no-bounds", "another-machine"],
 )
 def test_the_next_round_aims_as_close_as_this_one_was_measured(given: dict[str, Any], aim: float) -> None:
-    assert turn(**given).aim == pytest.approx(aim)
+    assert aim_after([turn(**given)]) == pytest.approx(aim)
 
 
 def test_the_loop_hands_on_what_a_round_has_learned_and_closes_with_the_best(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -110,11 +110,11 @@ def test_the_loop_hands_on_what_a_round_has_learned_and_closes_with_the_best(mon
     monkeypatch.setattr(loop, "_judge", lambda _, context: contexts.append(context) or judged[len(contexts) - 1])
     monkeypatch.setattr(closing, "close", lambda *given: closed.extend(given))
     loop._run(asked, [], runner)
-    between = 0.9 * (1.2 / 0.9) ** (log(0.485 / 0.4) / log(0.6 / 0.4))
+    between = 0.9 * (1.2 / 0.9) ** (log(0.49 / 0.4) / log(0.6 / 0.4))
     assert [(one.round, one.correction, one.aim) for one in contexts] == [
         (0, 1.0, 0.0),
         (1, 1.2, pytest.approx(0.6 / 0.62)),
-        (2, pytest.approx(between), 0.97),
+        (2, pytest.approx(between), 0.98),
     ]
     _, _, rounds, *best = closed
     assert [told.kept for told in rounds] == [False, True, False]
@@ -124,18 +124,18 @@ def test_the_loop_hands_on_what_a_round_has_learned_and_closes_with_the_best(mon
 
 @pytest.mark.parametrize("slope", [0.7, 1.0, 1.3], ids=["flat", "proportional", "steep"])
 def test_between_rounds_on_both_sides_a_power_law_is_met_at_once(slope: float) -> None:
-    """What is measured goes by a power of what is predicted: the third round aims at 0.97 of the limit and hits it."""
+    """What is measured goes by a power of what is predicted: the third round aims at 0.98 of the limit and hits it."""
 
     def measured(predicted: float) -> Turn:
         share = 1.1 * predicted**slope
         return turn(ratio=0.5 * share, correction=share / predicted, upper=0.5 * share)
 
     rounds = [measured(0.6), measured(1.2)]
-    third = 0.97 / correction_after(rounds)
-    assert measured(third).share == pytest.approx(0.97)
+    assert aim_after(rounds) == 0.98
+    assert measured(0.98 / correction_after(rounds)).share == pytest.approx(0.98)
     assert correction_after(rounds[:1]) == rounds[0].told.correction
     assert correction_after(rounds[1:]) == rounds[1].told.correction
-    assert correction_after([]) == 1.0
+    assert (aim_after([]), correction_after([])) == (0.0, 1.0)
 
 
 def test_the_two_rounds_nearest_to_the_limit_count_and_figures_of_another_machine_do_not() -> None:
