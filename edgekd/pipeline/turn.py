@@ -1,4 +1,4 @@
-"""One round of the loop as it ended: whether another could do better, and which of several is the best."""
+"""One round of the loop as it ended: whether another could do better, at what it would aim, and which is the best."""
 
 from __future__ import annotations
 
