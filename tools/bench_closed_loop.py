@@ -1,6 +1,6 @@
 """What the loop makes of a wrong profile: half of all kernels are said to take twice as long, or half as long.
 
-    python -m tools.bench_closed_loop FOLDER [--factors 2,0.5] [--ratio 0.25] [--rounds 3] [--margin 0.93]
+    python -m tools.bench_closed_loop FOLDER [--factors 2,0.5] [--ratio 0.5] [--rounds 3] [--margin 0.93]
         [--recovery 1] [--seeds 3] [--first 0]
 
 Every kernel, by a digest of what it computes, is right or wrong, in all networks alike; the untrained engines that the
@@ -121,7 +121,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--factors", default="2,0.5", help="with commas")
-    parser.add_argument("--ratio", type=float, default=0.25, help="the limit, of the teacher's latency")
+    parser.add_argument("--ratio", type=float, default=0.5, help="the limit, of the teacher's latency")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--margin", type=float, default=0.93, help="share of the limit that pruning aims at")
     parser.add_argument("--recovery", type=int, default=1, help="epochs after a cut")
