@@ -69,7 +69,7 @@ class Context:
     """Whether what was chosen by prediction, if it was, stands although the device is here now."""
     round: int = 0
     correction: float = 1.0
-    """Measured divided by predicted latency of the last round; predictions are multiplied by it."""
+    """Measured over predicted latency of the rounds so far; predictions are multiplied by it."""
     aim: float = 0.0
     """Share of the latency limit that the last round's measurement was sharp enough to aim at; 0 where none was made.
     A stage with a margin of its own goes by the larger of the two."""

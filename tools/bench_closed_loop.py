@@ -111,7 +111,7 @@ def told(report: RunReport, ratio: float) -> str:
         lines.append(
             f"  round {one.number}: {check.figure.value / ratio:.3f} of the limit "
             f"[{(check.figure.lower or 0) / ratio:.3f}, {(check.figure.upper or 0) / ratio:.3f}], "
-            f"{one.verdict.status}, predictions then times {one.correction:.3f}; {one.verdict.engine}"
+            f"{one.verdict.status}, factor {one.correction:.3f}; {one.verdict.engine}"
         )
     return "\n".join([*lines, f"  {report.verdict.line()}"])
 

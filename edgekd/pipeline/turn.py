@@ -79,13 +79,14 @@ def correction_after(turns: Sequence[Turn]) -> float:
 
     Once rounds lie on both sides of the limit it is that of a network in between: a prediction is off differently for
     different networks, so the last one alone would swing past the limit again. The two nearest are joined by a line
-    through logarithms of predicted and measured latency (regula falsi).
+    through logarithms of predicted and measured latency (regula falsi), and not beyond them: where the last one was
+    measured so bluntly that the aim lies below both, it is the lower one's.
     """
     around, aim = _around(turns), aim_after(turns)
     if around is None or not aim:
         return turns[-1].told.correction if turns else 1.0
     below, above = around
-    along = log(aim / below.share) / log(above.share / below.share)
+    along = min(1.0, max(0.0, log(aim / below.share) / log(above.share / below.share)))
     return float(below.told.correction ** (1 - along) * above.told.correction**along)
 
 

@@ -146,6 +146,15 @@ def test_the_two_rounds_nearest_to_the_limit_count_and_figures_of_another_machin
     assert correction_after([above, turn(ratio=0.45, correction=0.9, origin="host")]) == 0.9
 
 
+@pytest.mark.parametrize("upper", [0.8, 0.6, 0.501], ids=["below both", "below one", "between"])
+def test_however_unsharp_the_last_round_was_no_correction_lies_beyond_the_two(upper: float) -> None:
+    below = turn("not trustworthy", ratio=0.48, correction=0.9)
+    above = turn("not trustworthy", ratio=0.49, correction=1.0, upper=upper)
+    assert 0.9 <= correction_after([below, above]) <= 1.0
+    sharp = turn("not trustworthy", ratio=0.484, correction=0.9, upper=0.484)
+    assert 0.9 <= correction_after([turn(ratio=0.4856, correction=1.0), sharp]) <= 1.0
+
+
 def test_of_rounds_that_missed_the_fastest_is_the_best() -> None:
     accurate = turn("missed", ratio=0.7, accuracy=99.0, ms=1.4)
     fast = turn("missed", ratio=0.6, accuracy=90.0, ms=1.2)
